@@ -1,0 +1,107 @@
+"""The events a run emits, one frozen dataclass each, and their JSON form (one object a line).
+
+Every sink receives these; ``--out`` writes them as they are. Times are source seconds, latencies milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """First event of a run: what runs on what."""
+
+    event: ClassVar[str] = "start"
+    version: str
+    source: str
+    models: dict[str, Any]
+    labels: tuple[str, ...]
+    hop: int
+    fps: float
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The network's opinion of the moment ``t`` (``frame`` of the source), known ``capture_to_result_ms`` later."""
+
+    event: ClassVar[str] = "result"
+    frame: int
+    t: float
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    warm: bool  # False until the receptive field holds only real frames
+    capture_to_result_ms: float
+    body: int | None = None  # which skeleton of the scene, where there are several
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """With ``--head none``: the motion feature of the clip that ends at ``t``."""
+
+    event: ClassVar[str] = "features"
+    frame: int
+    t: float
+    features: tuple[float, ...]
+    capture_to_result_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An action that went on from ``start`` to ``end``, with its mean score."""
+
+    event: ClassVar[str] = "segment"
+    label: str
+    start: float
+    end: float
+    score: float
+    body: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that the run survived, or that ended it: a gap, a lost camera, a change of policy."""
+
+    event: ClassVar[str] = "fault"
+    kind: str
+    t: float | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Last event: the account of every frame and the latency of every stage."""
+
+    event: ClassVar[str] = "summary"
+    frames: dict[str, Any]  # captured, processed, dropped {reason: n}
+    stages: dict[str, dict[str, Any]]
+    results: int
+    segments: int
+    duration_s: float
+    ended_by: str  # end-of-stream, signal, max-frames, duration, source-lost, error
+    providers: dict[str, str] = field(default_factory=dict)
+
+
+Event = Start | Result | Features | Segment | Fault | Summary
+
+
+def to_json(event: Event) -> str:
+    """One line of JSON, ``event`` first; None-valued optional fields are left out."""
+    body: dict[str, Any] = {"event": event.event}
+    for item in dataclasses.fields(event):
+        value = getattr(event, item.name)
+        if value is not None:
+            body[item.name] = value
+    return json.dumps(body, default=_plain, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars as Python numbers."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} in an event is not JSON")

@@ -1,0 +1,29 @@
+"""What a sink is: it takes events (and frames, if it shows them) and never slows the pipeline down."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.events import Event
+from edge_runtime.sources.base import Frame
+
+
+class Sink(Protocol):
+    """Opened on construction (raises InputError when it cannot write), fed by the sink thread, closed once."""
+
+    name: str
+
+    def emit(self, event: Event) -> None:
+        """Take one event. May raise OSError: the pipeline counts it and goes on."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class FrameSink(Sink, Protocol):
+    """A sink that also shows pictures: it gets every captured frame, before the events that speak of it."""
+
+    def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None: ...
