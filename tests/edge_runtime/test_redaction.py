@@ -79,7 +79,6 @@ def test_no_password_survives_in_a_url(password: str) -> None:
         "12.5 ms at 30 FPS, 3 drops",
         "mail me@example.org",
         "the token ring",
-        "C:/models/a@b",
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
