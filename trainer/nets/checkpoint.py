@@ -1,0 +1,72 @@
+"""Checkpoint files: read without executing anything, and fitted to a network with errors that say what is wrong."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edge_runtime.errors import InputError
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's dict, on the CPU; only tensors and plain values are unpickled.
+
+    Raises:
+        InputError: no such file, or not a checkpoint.
+    """
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is not a checkpoint of plain tensors that torch can load safely") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: expected a dict with the state dict in it, found {type(raw).__name__}")
+    return raw
+
+
+def load_state(
+    model: nn.Module, checkpoint: dict[str, Any], key: str, origin: str, unused: tuple[str, ...] = ()
+) -> list[str]:
+    """Load ``checkpoint[key]`` (or the checkpoint itself, when it is a bare state dict) into ``model``.
+
+    A ``module.`` prefix left by DistributedDataParallel is taken off.
+
+    Args:
+        unused: prefixes of names that may be there without the network having them.
+
+    Returns:
+        The names left out because of ``unused``.
+
+    Raises:
+        InputError: a missing name, an unknown one, or a shape that differs.
+    """
+    state = checkpoint.get(key, checkpoint)
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(
+            f"{origin}: expected a state dict under '{key}', found keys {sorted(map(str, checkpoint))[:5]}"
+        )
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    own = model.state_dict()
+    ignored = [name for name in state if name not in own and name.startswith(unused)] if unused else []
+    missing = [name for name in own if name not in state]
+    unknown = [name for name in state if name not in own and name not in ignored]
+    if missing:
+        raise InputError(
+            f"{origin}: {len(missing)} tensors are missing, first '{missing[0]}'; is the config the right one?"
+        )
+    if unknown:
+        raise InputError(
+            f"{origin}: {len(unknown)} unknown tensors, first '{unknown[0]}'; is the config the right one?"
+        )
+    for name, value in own.items():
+        if state[name].shape != value.shape:
+            raise InputError(
+                f"{origin}: '{name}' has shape {tuple(state[name].shape)}, the config makes it {tuple(value.shape)}"
+            )
+    model.load_state_dict({name: state[name] for name in own})
+    return ignored
