@@ -269,7 +269,8 @@ class Imfe(nn.Module):
         kernel = previous_fmap.flatten(2) @ weight / math.sqrt(C)  # (B, C, P*9)
         kernel = kernel.view(B, C, P, 9).transpose(1, 2).reshape(B * P, C, 3, 3)
         out = F.conv2d(fmap.reshape(1, B * C, h, w), kernel, padding=1, groups=B).view(B, P, h, w)
-        return out + self.compress_conv.bias[:, None, None] if self.compress_conv.bias is not None else out
+        assert self.compress_conv.bias is not None
+        return out + self.compress_conv.bias[:, None, None]
 
     def pair_naive(self, previous_fmap: Tensor, fmap: Tensor) -> Tensor:
         """What ``pair`` equals, as published: all-pairs correlation, then the convolution over it."""
@@ -300,14 +301,16 @@ class Imfe(nn.Module):
         """
         clip = self.config.clip_length
         B, T = video.shape[:2]
-        if T < clip:
+        n = (T - clip) // hop + 1
+        if n < 1:
             raise ValueError(f"expected at least {clip} frames, found {T}")
-        fmaps = self.encode(video.flatten(0, 1)).unflatten(0, (B, T))  # (B, T, C, h, w)
-        pairs = self.pair(fmaps[:, :-1].flatten(0, 1), fmaps[:, 1:].flatten(0, 1)).unflatten(0, (B, T - 1))
-        windows = torch.stack([pairs[:, i : i + clip - 1].flatten(1, 2) for i in range(0, T - clip + 1, hop)], 1)
-        n = windows.shape[1]
-        features, regions = self.head(windows.flatten(0, 1))
-        return features.unflatten(0, (B, n)), regions.unflatten(0, (B, n))
+        fmaps = self.encode(video.flatten(0, 1))
+        fmaps = fmaps.view(B, T, *fmaps.shape[1:])  # (B, T, C, h, w)
+        pairs = self.pair(fmaps[:, :-1].flatten(0, 1), fmaps[:, 1:].flatten(0, 1))
+        pairs = pairs.view(B, T - 1, *pairs.shape[1:])  # (B, T-1, P, h, w)
+        clips = [pairs[:, start : start + clip - 1].flatten(1, 2) for start in range(0, n * hop, hop)]
+        features, regions = self.head(torch.stack(clips, 1).flatten(0, 1))
+        return features.view(B, n, *features.shape[1:]), regions.view(B, n, *regions.shape[1:])
 
 
 def region_pool_matrix(map_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
