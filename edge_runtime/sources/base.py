@@ -66,5 +66,20 @@ class Source(Protocol):
     ) -> None: ...
 
 
+class Closing:
+    """``with`` for a source: closed on the way out."""
+
+    def close(self) -> None:
+        """Nothing to let go of, unless the source says otherwise."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 class UnreadableFrameError(Exception):
     """One frame is lost (a broken JPEG in a folder); counted as a drop, the run goes on."""

@@ -1,0 +1,82 @@
+"""A network stream: RTSP, HTTP or TCP, through OpenCV's FFmpeg, with a limit on how long it may stay silent."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import cv2
+
+from edge_runtime.errors import InputError, SourceLostError
+from edge_runtime.redaction import expand_secrets, redact
+from edge_runtime.sources.base import SourceInfo
+from edge_runtime.sources.live import LiveSource
+from edge_runtime.sources.opencv import OpenCapture
+
+SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "rtmp")
+
+# TCP transport, because a lost UDP packet smears grey over frames until the next key frame; no demuxer buffer, because
+# its frames are old before we see them. Read by OpenCV at each opening.
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay")
+
+# Opening includes the wait for a key frame, up to some seconds apart.
+OPEN_TIMEOUT_S = 10.0
+# A stream at 1 FPS still passes; OpenCV's own default, 30 s, is an outage.
+READ_TIMEOUT_S = 5.0
+
+
+class StreamSource(LiveSource):
+    """The stream at ``url``, whose ``${NAME}`` parts are filled from the environment (see ``redaction``).
+
+    Raises:
+        InputError: not a URL of a known scheme.
+        SourceLostError: it does not answer within ``OPEN_TIMEOUT_S``. Whether that is for good is the supervisor's
+            to decide.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        open_capture: OpenCapture = cv2.VideoCapture,
+    ) -> None:
+        url = expand_secrets(url)
+        name = redact(url)
+        check_url(url)
+        capture = open_capture(
+            url,
+            cv2.CAP_FFMPEG,
+            [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                int(OPEN_TIMEOUT_S * 1000),
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                int(READ_TIMEOUT_S * 1000),
+            ],
+        )
+        if not capture.isOpened():
+            raise SourceLostError(f"{name}: no stream there; check address, credentials and that the camera is on")
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        width, height = (int(capture.get(item)) for item in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        # 90000 is FFmpeg's clock tick for a stream that states no rate
+        info = SourceInfo(name, "image", True, fps if 0 < fps <= 1000 else None, width, height)
+        super().__init__(capture, info, clock)
+
+
+def check_url(url: str) -> None:
+    """Refuse at once what no amount of retrying mends.
+
+    Raises:
+        InputError: an unknown scheme, or no host.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"stream {redact(url)}: not a URL: {redact(str(error))}") from None
+    if parts.scheme not in SCHEMES:
+        raise InputError(f"stream {redact(url)}: expected {'://, '.join(SCHEMES)}://, found {parts.scheme or 'none'!r}")
+    if not host:
+        raise InputError(f"stream {redact(url)}: no host in it; expected {parts.scheme}://HOST[:PORT]/PATH")
