@@ -8,7 +8,19 @@
 """
 
 from edge_runtime.errors import EdgeError, InputError, SourceLostError
+from edge_runtime.streams import ClipStream, ImfeOutput, ImfeStream, RtStgcnBatch, RtStgcnStream, open_motion_stream
 
 __version__ = "0.1.0"
 
-__all__ = ["EdgeError", "InputError", "SourceLostError", "__version__"]
+__all__ = [
+    "ClipStream",
+    "EdgeError",
+    "ImfeOutput",
+    "ImfeStream",
+    "InputError",
+    "RtStgcnBatch",
+    "RtStgcnStream",
+    "SourceLostError",
+    "__version__",
+    "open_motion_stream",
+]

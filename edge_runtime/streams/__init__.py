@@ -1,0 +1,38 @@
+"""The two networks as streams: frame in, result out, state inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_runtime.models.clip import ClipMetadata
+from edge_runtime.models.file import ModelFile
+from edge_runtime.models.zoo import open_model
+from edge_runtime.streams.clip import ClipStream
+from edge_runtime.streams.imfe import ImfeOutput, ImfeStream
+from edge_runtime.streams.observer import Observer
+from edge_runtime.streams.rtstgcn import RtStgcnBatch, RtStgcnStream
+
+
+def open_motion_stream(
+    model: str | Path | ModelFile,
+    *,
+    hop: int | None = None,
+    threads: int = 1,
+    provider: str = "cpu",
+    observer: Observer | None = None,
+) -> ImfeStream | ClipStream:
+    """The stream that fits the model: a streaming IMFE, or a third party's clip model run clip by clip."""
+    file = model if isinstance(model, ModelFile) else open_model(model)
+    kind = ClipStream if isinstance(file.metadata, ClipMetadata) else ImfeStream
+    return kind(file, hop=hop, threads=threads, provider=provider, observer=observer)
+
+
+__all__ = [
+    "ClipStream",
+    "ImfeOutput",
+    "ImfeStream",
+    "Observer",
+    "RtStgcnBatch",
+    "RtStgcnStream",
+    "open_motion_stream",
+]

@@ -1,0 +1,141 @@
+"""The one place that makes onnxruntime sessions: from bytes, with our options, saying what actually runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as _ort_errors
+
+from edge_runtime.errors import InputError
+
+log = logging.getLogger(__name__)
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "acl": "ACLExecutionProvider",
+}
+_OWN_MEMORY = ("cuda", "tensorrt")  # tensors are copied to the device when bound, not when run
+
+# what onnxruntime raises on a model it cannot open or run
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    _ort_errors.Fail,
+    _ort_errors.EPFail,
+    _ort_errors.EngineError,
+    _ort_errors.InvalidArgument,
+    _ort_errors.InvalidGraph,
+    _ort_errors.InvalidProtobuf,
+    _ort_errors.NoModel,
+    _ort_errors.NotImplemented,
+    _ort_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open session; ``provider`` is what it runs on, which a fall-back may have changed."""
+
+    ort: ort.InferenceSession
+    provider: str
+    binds_by_reference: bool  # False where a bound tensor is copied at bind time: it must be bound again every run
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Static shape of an input or output; a symbolic dimension is 0."""
+        value = next(v for v in (*self.ort.get_inputs(), *self.ort.get_outputs()) if v.name == name)
+        return tuple(dim if isinstance(dim, int) else 0 for dim in value.shape)
+
+
+def open_session(data: bytes, *, threads: int = 1, provider: str = "cpu", name: str = "model") -> Session:
+    """A session on ``provider``, on the CPU where that provider is not installed or refuses the model (logged).
+
+    Args:
+        data: a serialised model.
+        threads: threads inside one operator; operators follow each other.
+        provider: a key of ``PROVIDERS``.
+        name: of the model or stage, for messages.
+
+    Raises:
+        InputError: unknown provider, no thread, or a model that onnxruntime refuses.
+    """
+    if provider not in PROVIDERS:
+        raise InputError(f"provider '{provider}': expected one of {', '.join(PROVIDERS)}")
+    if threads < 1:
+        raise InputError(f"threads: expected at least 1, found {threads}")
+    if PROVIDERS[provider] not in ort.get_available_providers():
+        log.warning("provider %s is not in this onnxruntime build; %s runs on the CPU", provider, name)
+        provider = "cpu"
+    if provider != "cpu":
+        try:
+            session = _open(data, threads, provider)
+        except ORT_ERRORS as error:
+            log.warning("provider %s refused %s (%s); it runs on the CPU", provider, name, _first_line(error))
+            provider = "cpu"
+        else:
+            ran = _short_name(session.get_providers()[0])
+            return Session(session, ran, ran not in _OWN_MEMORY)
+    try:
+        return Session(_open(data, threads, "cpu"), "cpu", binds_by_reference=True)
+    except ORT_ERRORS as error:
+        raise InputError(f"{name}: onnxruntime refuses the model: {_first_line(error)}") from None
+
+
+def _open(data: bytes, threads: int, provider: str) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Idle worker threads otherwise spin and take the core from capture and sinks (184 % -> 0.4 % of a core at 6 Hz).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Shapes never change, so the memory pattern lets one arena block hold all inner tensors: no growth over months.
+    options.enable_mem_pattern = True
+    options.enable_cpu_mem_arena = True
+    options.log_severity_level = 3  # errors come back as exceptions; warnings of the optimiser are not for users
+    names = [PROVIDERS[provider]] if provider == "cpu" else [PROVIDERS[provider], PROVIDERS["cpu"]]
+    return ort.InferenceSession(data, options, providers=names)
+
+
+def _short_name(provider: str) -> str:
+    return next((short for short, full in PROVIDERS.items() if full == provider), provider)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0][:200]
+
+
+class Binding:
+    """Inputs and outputs of a session bound to memory of ours: a run copies and allocates nothing.
+
+    ``bind_input`` and ``bind_output`` point a name at a tensor made by ``tensor``; they hold until bound anew.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._io = session.ort.io_binding()
+        self._inputs: dict[str, ort.OrtValue] = {}
+
+    def bind_input(self, name: str, value: ort.OrtValue) -> None:
+        self._inputs[name] = value
+        if self._session.binds_by_reference:
+            self._io.bind_ortvalue_input(name, value)
+
+    def bind_output(self, name: str, value: ort.OrtValue) -> None:
+        self._io.bind_ortvalue_output(name, value)
+
+    def run(self) -> None:
+        """Run once on what is bound."""
+        if not self._session.binds_by_reference:
+            for name, value in self._inputs.items():
+                self._io.bind_ortvalue_input(name, value)
+        self._session.ort.run_with_iobinding(self._io)
+
+
+def tensor(array: npt.NDArray[np.generic]) -> ort.OrtValue:
+    """An onnxruntime tensor on the memory of a C-contiguous array, which it keeps alive."""
+    return ort.OrtValue.ortvalue_from_numpy(array)

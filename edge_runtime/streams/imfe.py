@@ -1,0 +1,254 @@
+"""Streaming IMFE: each frame encoded once, each pair of frames compared once, the head once per hop.
+
+One clip of six frames, hop 3 (E encoder, M motion, H head)::
+
+    frame   1   2   3   4   5   6   7   8   9  10
+            E   E   E   E   E   E   E   E   E   E      fmap, the previous one kept
+              M   M   M   M   M   M   M   M   M        pair, bound into the pair buffer
+                                H           H          features and regions of the last 6 frames
+
+The first output comes with frame ``clip_length``, the next ones every ``hop`` frames. At hop = clip_length clips do
+not overlap, and the pair that straddles two of them is never computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from edge_runtime.errors import InputError
+from edge_runtime.models.file import ModelFile
+from edge_runtime.models.metadata import ImfeMetadata
+from edge_runtime.models.session import ORT_ERRORS, Binding, Session, open_session, tensor
+from edge_runtime.models.stages import cut
+from edge_runtime.models.zoo import open_model
+from edge_runtime.streams.observer import Observer, ignore, run_stage
+
+
+@dataclass(frozen=True, slots=True)
+class ImfeOutput:
+    """Motion of one clip. Both arrays are the caller's own: the stream never writes to them again."""
+
+    features: npt.NDArray[np.float32]  # (D,)
+    regions: npt.NDArray[np.float32]  # (D, V)
+
+
+class ImfeStream:
+    """Frames in, one at a time; motion features out, every ``hop`` frames.
+
+    Args:
+        model: path or zoo name of an ``imfe.onnx``, or a model already loaded.
+        hop: frames between outputs, one of ``metadata.hops``; None takes the first. Shorter means fresher results and
+            one head more often; the encoder's and motion's work per frame stays.
+        threads: threads inside one operator.
+        provider: a key of ``edge_runtime.models.session.PROVIDERS``; ``providers`` says what actually ran.
+        observer: told what each stage took.
+
+    Raises:
+        InputError: the model or an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | ModelFile,
+        *,
+        hop: int | None = None,
+        threads: int = 1,
+        provider: str = "cpu",
+        observer: Observer | None = None,
+    ) -> None:
+        file = model if isinstance(model, ModelFile) else open_model(model)
+        if not isinstance(file.metadata, ImfeMetadata):
+            raise InputError(f"{file.path}: expected a streaming IMFE, found a model of kind '{file.metadata.kind}'")
+        self.metadata = file.metadata
+        self.sha256 = file.sha256
+        self.hop = self.metadata.hops[0] if hop is None else hop
+        self._observer = observer or ignore
+        self._seen = 0  # frames since the start or the last reset
+        self._since_output = 0
+        try:
+            self._open(file, threads, provider)
+            self._warm_up()
+        except ORT_ERRORS as error:
+            raise InputError(f"{file.path}: the model does not run: {str(error).splitlines()[0][:200]}") from None
+        except InputError as error:
+            raise InputError(f"{file.path}: {error}") from None
+
+    def _open(self, file: ModelFile, threads: int, provider: str) -> None:
+        stages = {name: cut(file.proto, stage) for name, stage in self.metadata.stages.items()}
+        sessions = {
+            name: open_session(proto.SerializeToString(), threads=threads, provider=provider, name=f"imfe.{name}")
+            for name, proto in stages.items()
+        }
+        self.providers = {f"imfe.{name}": session.provider for name, session in sessions.items()}
+        self._encoder, self._motion, self._head = (Binding(sessions[name]) for name in ("encoder", "motion", "head"))
+        meta = self.metadata
+
+        self._frame = np.zeros((1, meta.height, meta.width, 3), np.uint8)
+        self._encoder.bind_input("frame", tensor(self._frame))
+        shape = _static(sessions["encoder"], "fmap")
+        self._fmaps = [tensor(np.zeros(shape, np.float32)) for _ in range(2)]  # this frame's and the previous one's
+
+        self._pairs = _PairBuffer(meta.clip_length - 1, _static(sessions["motion"], "pair"))
+        self._head_input = meta.stages["head"].inputs[0]
+        self._features = np.zeros((1, meta.feature_dim), np.float32)
+        regions = meta.region_grid[0] * meta.region_grid[1]
+        self._regions = np.zeros((1, meta.feature_dim, regions), np.float32)
+        self._head.bind_output("features", tensor(self._features))
+        self._head.bind_output("regions", tensor(self._regions))
+
+    def _warm_up(self) -> None:
+        """Run every stage once, so that the first real frame is not the slow one and a damaged model fails here."""
+        self.reset()
+        observer, self._observer = self._observer, ignore
+        grey = np.full(self._frame.shape[1:], 127, np.uint8)
+        for _ in range(self.metadata.clip_length):
+            out = self.step(grey)
+        self._observer = observer
+        self.reset()
+        if out is None or not (np.isfinite(out.features).all() and np.isfinite(out.regions).all()):
+            raise InputError("computes no finite number from a grey clip; the file is damaged")
+
+    @property
+    def hop(self) -> int:
+        """Frames between outputs. May be set while running: no frame is lost, the next output comes ``hop`` frames
+        after the last one, or as soon as the frames of its clip have all been compared."""
+        return self._hop
+
+    @hop.setter
+    def hop(self, hop: int) -> None:
+        if hop not in self.metadata.hops:
+            raise InputError(f"hop: expected one of {', '.join(map(str, self.metadata.hops))}, found {hop}")
+        self._hop = hop
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that one output depends on."""
+        return self.metadata.receptive_field
+
+    @property
+    def warm(self) -> bool:
+        """Whether a whole clip has been seen since the start or the last reset; there is no output before."""
+        return self._seen >= self.metadata.clip_length
+
+    def step(self, frame: npt.NDArray[np.uint8]) -> ImfeOutput | None:
+        """Take one frame; give the motion of the last ``clip_length`` frames when a hop is complete, else None.
+
+        Args:
+            frame: uint8 RGB ``(height, width, 3)`` at the model's size, not kept.
+
+        Raises:
+            InputError: another shape or type.
+        """
+        if frame.shape != self._frame.shape[1:] or frame.dtype != np.uint8:
+            raise InputError(
+                f"frame: expected uint8 {self._frame.shape[1:]}, found {frame.dtype} {frame.shape}; resize it first"
+            )
+        np.copyto(self._frame[0], frame)
+        previous, current = self._fmaps
+        self._encoder.bind_output("fmap", current)
+        run_stage(self._encoder, "imfe.encoder", self._observer)
+        self._fmaps = [current, previous]
+        self._seen += 1
+        self._since_output += 1
+
+        if self._seen > 1 and self._pair_is_needed():
+            self._motion.bind_input("previous_fmap", previous)
+            self._motion.bind_input("fmap", current)
+            self._motion.bind_output("pair", self._pairs.next_slot())
+            run_stage(self._motion, "imfe.motion", self._observer)
+        else:
+            self._pairs.clear()
+
+        if self._since_output < self._hop or not self._pairs.full:
+            return None
+        self._since_output = 0
+        self._head.bind_input(self._head_input, self._pairs.window())
+        run_stage(self._head, "imfe.head", self._observer)
+        return ImfeOutput(self._features[0].copy(), self._regions[0].copy())
+
+    def _pair_is_needed(self) -> bool:
+        """Whether the pair that ends at this frame is in the clip of the next output."""
+        frames_to_output = self._hop - self._since_output
+        return frames_to_output < self.metadata.clip_length - 1
+
+    def reset(self) -> None:
+        """Forget every frame: after a gap, or between recordings."""
+        self._seen = 0
+        self._since_output = self.metadata.clip_length  # the first output waits for its clip only
+        self._pairs.clear()
+
+    def close(self) -> None:
+        """Nothing is held but memory; here so that streams are used alike."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _PairBuffer:
+    """The last ``length`` pairs side by side, so that the head's input is a view and motion writes in place.
+
+    ::
+
+        slot      0    1    2    3    4    5    6    7       length = 4, capacity = 8
+                      [p    p    p    p]                     window(): one contiguous view, oldest first
+                                        next_slot()
+
+    At the end of the buffer the newest ``length - 1`` pairs move to the front: less than one pair copied a frame.
+    """
+
+    def __init__(self, length: int, pair_shape: tuple[int, ...]) -> None:
+        batch, channels, height, width = pair_shape
+        capacity = 2 * length
+        self._length = length
+        # (1, capacity * P, h, w): channels of successive pairs adjoin, as the head wants them
+        self._data = np.zeros((batch, capacity * channels, height, width), np.float32)
+        self._slots = [self._view(i * channels, (i + 1) * channels) for i in range(capacity)]
+        self._windows = {
+            end: self._view((end - length) * channels, end * channels) for end in range(length, capacity + 1)
+        }
+        self._tail = channels * (length - 1)
+        self.clear()
+
+    def _view(self, start: int, stop: int) -> ort.OrtValue:
+        return tensor(self._data[:, start:stop])
+
+    def clear(self) -> None:
+        self._end = 0  # slot after the newest pair
+        self._held = 0  # consecutive pairs that end there
+
+    @property
+    def full(self) -> bool:
+        return self._held >= self._length
+
+    def next_slot(self) -> ort.OrtValue:
+        """Where the next pair is to be written."""
+        if self._end == len(self._slots):
+            self._data[:, : self._tail] = self._data[:, self._data.shape[1] - self._tail :]
+            self._end = self._length - 1
+        slot = self._slots[self._end]
+        self._end += 1
+        self._held += 1
+        return slot
+
+    def window(self) -> ort.OrtValue:
+        """The last ``length`` pairs, ``(1, length * P, h, w)``."""
+        return self._windows[self._end]
+
+
+def _static(session: Session, output: str) -> tuple[int, ...]:
+    shape = session.shape(output)
+    if not shape or min(shape) < 1:
+        raise InputError(f"output '{output}' has no static shape, found {shape}; export the model again")
+    return shape

@@ -1,0 +1,279 @@
+"""Small models of the two contracts, built with onnx alone, each beside the same mathematics in plain numpy.
+
+The runtime's tests need no torch and no trained file: these are the networks they run.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_runtime.models.metadata import (
+    Graph,
+    ImfeMetadata,
+    Metadata,
+    RtStgcnLayer,
+    RtStgcnMetadata,
+    Stage,
+    to_props,
+)
+
+Array = npt.NDArray[np.float64]
+OPSET = 17
+
+
+def save(graph: onnx.GraphProto, metadata: Metadata | None, path: Path) -> Path:
+    """Write a graph as a model file that carries ``metadata``."""
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    if metadata is not None:
+        helper.set_model_props(model, to_props(metadata))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _float(name: str, shape: tuple[int | str, ...]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+@dataclass(frozen=True)
+class SmallGcn:
+    """An RT-ST-GCN with partitions, BatchNorm-like scale, residuals (delayed if asked) and a mean over nodes."""
+
+    metadata: RtStgcnMetadata
+    weights: dict[str, npt.NDArray[np.float32]]
+
+    @classmethod
+    def make(
+        cls,
+        layers: tuple[RtStgcnLayer, ...],
+        *,
+        nodes: int = 5,
+        in_channels: int = 3,
+        classes: int = 4,
+        partitions: int = 2,
+        seed: int = 0,
+    ) -> SmallGcn:
+        """Random weights; the first layer takes ``in_channels``."""
+        random = np.random.default_rng(seed)
+        weights: dict[str, npt.NDArray[np.float32]] = {}
+        for i, layer in enumerate(layers):
+            c_in, c_out = layer.in_channels, layer.out_channels
+            shapes = {
+                "adjacency": (nodes * partitions, nodes),
+                "weight": (partitions * c_in, c_out),
+                "bias": (nodes, c_out),
+                "scale": (c_out,),
+                "shift": (c_out,),
+                "project": (c_in, c_out),
+            }
+            for name, shape in shapes.items():
+                weights[f"{name}.{i}"] = (random.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+            weights[f"scale.{i}"] /= np.float32(layer.taps)
+        weights["classify"] = random.standard_normal((layers[-1].out_channels, classes)).astype(np.float32)
+        edges = tuple((node, node + 1) for node in range(nodes - 1))
+        metadata = RtStgcnMetadata(
+            kind="rtstgcn",
+            in_channels=in_channels,
+            graph=Graph(nodes, edges, 0),
+            labels=tuple(f"class {i}" for i in range(classes)),
+            layers=layers,
+            fps=30.0,
+        )
+        return cls(metadata, weights)
+
+    def save(self, path: Path) -> Path:
+        """The step graph of ``docs/architecture.md``."""
+        meta = self.metadata
+        nodes, partitions = meta.graph.num_node, self.weights["adjacency.0"].shape[0] // meta.graph.num_node
+        inputs, outputs = [_float("x", ("N", meta.in_channels, nodes))], [_float("logits", ("N", len(meta.labels)))]
+        ops = [helper.make_node("Transpose", ["x"], ["input.0"], perm=[0, 2, 1])]
+        constants = [*self.weights.items()]
+        for i, layer in enumerate(meta.layers):
+            state = ("N", nodes, layer.out_channels)
+            inputs += [_float(f"{name}.{i}", state) for name in ("sum", "fresh", "leaving")]
+            outputs += [_float(name, state) for name in (f"sum.{i}.out", f"fresh.{i}.out", f"entering.{i}")]
+            constants.append((f"flat.{i}", np.array([0, nodes, partitions * layer.in_channels])))
+            residual = f"input.{i}"
+            if layer.residual_delay:
+                delayed = ("N", nodes, layer.in_channels)
+                inputs.append(_float(f"residual_leaving.{i}", delayed))
+                outputs.append(_float(f"residual_entering.{i}", delayed))
+                ops.append(helper.make_node("Identity", [f"input.{i}"], [f"residual_entering.{i}"]))
+                residual = f"residual_leaving.{i}"
+            chain = [
+                ("MatMul", [f"adjacency.{i}", f"input.{i}"], f"spread.{i}"),  # (N, V*P, C)
+                ("Reshape", [f"spread.{i}", f"flat.{i}"], f"stacked.{i}"),  # (N, V, P*C)
+                ("MatMul", [f"stacked.{i}", f"weight.{i}"], f"mixed.{i}"),
+                ("Add", [f"mixed.{i}", f"bias.{i}"], f"entering.{i}"),
+                ("Sub", [f"sum.{i}", f"leaving.{i}"], f"kept.{i}"),
+                ("Add", [f"kept.{i}", f"entering.{i}"], f"sum.{i}.out"),
+                ("Add", [f"fresh.{i}", f"entering.{i}"], f"fresh.{i}.out"),
+                ("Mul", [f"sum.{i}.out", f"scale.{i}"], f"scaled.{i}"),
+                ("Add", [f"scaled.{i}", f"shift.{i}"], f"normed.{i}"),
+                ("Relu", [f"normed.{i}"], f"active.{i}"),
+                ("MatMul", [residual, f"project.{i}"], f"short.{i}"),
+                ("Add", [f"active.{i}", f"short.{i}"], f"joined.{i}"),
+                ("Relu", [f"joined.{i}"], f"input.{i + 1}"),
+            ]
+            ops += [helper.make_node(op, names, [out]) for op, names, out in chain]
+        ops.append(helper.make_node("ReduceMean", [f"input.{len(meta.layers)}"], ["pooled"], axes=[1], keepdims=0))
+        ops.append(helper.make_node("MatMul", ["pooled", "classify"], ["logits"]))
+        tensors = [numpy_helper.from_array(value, name) for name, value in constants]
+        return save(helper.make_graph(ops, "rtstgcn", inputs, outputs, tensors), meta, path)
+
+    def offline(self, x: npt.NDArray[np.floating]) -> Array:
+        """The network on a whole trial ``(L, C, V)`` in float64 -> ``(L, classes)``; nothing precedes the trial."""
+        nodes = self.metadata.graph.num_node
+        weights = {name: value.astype(np.float64) for name, value in self.weights.items()}
+        value = x.transpose(0, 2, 1).astype(np.float64)  # (L, V, C)
+        for i, layer in enumerate(self.metadata.layers):
+            stacked = (weights[f"adjacency.{i}"] @ value).reshape(len(x), nodes, -1)
+            h = stacked @ weights[f"weight.{i}"] + weights[f"bias.{i}"]
+            window = sum(shift(h, tap * layer.dilation) for tap in range(layer.taps))
+            active = np.maximum(window * weights[f"scale.{i}"] + weights[f"shift.{i}"], 0)
+            value = np.maximum(active + shift(value, layer.residual_delay) @ weights[f"project.{i}"], 0)
+        result: Array = value.mean(axis=1) @ weights["classify"]
+        return result
+
+
+def shift(frames: Array, steps: int) -> Array:
+    """``frames[t - steps]`` at ``t``, zero before the first."""
+    return np.concatenate([np.zeros_like(frames[:steps]), frames[: len(frames) - steps]]) if steps else frames
+
+
+@dataclass(frozen=True)
+class SmallImfe:
+    """An IMFE whose stages are small but take part: pixels -> fmap, two fmaps -> pair, clip of pairs -> features."""
+
+    metadata: ImfeMetadata
+    weights: dict[str, npt.NDArray[np.float32]]
+
+    @classmethod
+    def make(cls, *, clip_length: int = 6, hops: tuple[int, ...] = (6, 3, 2, 1), seed: int = 0) -> SmallImfe:
+        random = np.random.default_rng(seed)
+        shapes = {"encode": (4, 3, 8, 8), "compare": (3, 8, 3, 3), "describe": (7, (clip_length - 1) * 3, 1, 1)}
+        weights = {
+            name: (random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+            for name, shape in shapes.items()
+        }
+        metadata = ImfeMetadata(
+            kind="imfe",
+            height=32,
+            width=48,
+            fps=30.0,
+            clip_length=clip_length,
+            hops=hops,
+            feature_dim=7,
+            region_grid=(2, 3),
+            stages={
+                "encoder": Stage(("frame",), ("fmap",)),
+                "motion": Stage(("previous_fmap", "fmap"), ("pair",)),
+                "head": Stage(("pairs",), ("features", "regions")),
+            },
+            mean=(120.0, 110.0, 100.0),
+            std=(60.0, 50.0, 40.0),
+        )
+        return cls(metadata, weights)
+
+    def save(self, path: Path) -> Path:
+        """The step graph of ``docs/architecture.md``."""
+        meta = self.metadata
+        pairs = meta.clip_length - 1
+        constants = {
+            **self.weights,
+            "mean": np.array(meta.mean, np.float32),
+            "std": np.array(meta.std, np.float32),
+            "region_shape": np.array([1, 7, 6]),
+        }
+        ops = [
+            helper.make_node("Cast", ["frame"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["pixels", "mean"], ["centred"]),
+            helper.make_node("Div", ["centred", "std"], ["normal"]),
+            helper.make_node("Transpose", ["normal"], ["planes"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["planes", "encode"], ["coded"], strides=[8, 8]),
+            helper.make_node("Tanh", ["coded"], ["fmap"]),
+            helper.make_node("Concat", ["previous_fmap", "fmap"], ["both"], axis=1),
+            helper.make_node("Conv", ["both", "compare"], ["pair"], pads=[1, 1, 1, 1]),
+            helper.make_node("Concat", ["previous_pairs", "pair"], ["pairs"], axis=1),
+            helper.make_node("Conv", ["pairs", "describe"], ["described"]),
+            helper.make_node("Tanh", ["described"], ["last"]),  # (1, 7, 4, 6)
+            helper.make_node("ReduceMean", ["last"], ["features"], axes=[2, 3], keepdims=0),
+            helper.make_node("AveragePool", ["last"], ["grid"], kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Reshape", ["grid", "region_shape"], ["regions"]),
+        ]
+        inputs = [
+            helper.make_tensor_value_info("frame", TensorProto.UINT8, (1, meta.height, meta.width, 3)),
+            _float("previous_fmap", (1, 4, 4, 6)),
+            _float("previous_pairs", (1, (pairs - 1) * 3, 4, 6)),
+        ]
+        outputs = [
+            _float("fmap", (1, 4, 4, 6)),
+            _float("pair", (1, 3, 4, 6)),
+            _float("features", (1, 7)),
+            _float("regions", (1, 7, 6)),
+        ]
+        tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        return save(helper.make_graph(ops, "imfe", inputs, outputs, tensors), meta, path)
+
+    def save_clip_model(self, path: Path) -> Path:
+        """The same network as the published exporter writes one: normalised clip in, feature out, no metadata."""
+        meta = self.metadata
+        constants = dict(self.weights)
+        ops = []
+        for i in range(meta.clip_length):
+            constants[f"index.{i}"] = np.array(i)
+            ops += [
+                helper.make_node("Gather", ["clip", f"index.{i}"], [f"planes.{i}"], axis=1),
+                helper.make_node("Conv", [f"planes.{i}", "encode"], [f"coded.{i}"], strides=[8, 8]),
+                helper.make_node("Tanh", [f"coded.{i}"], [f"fmap.{i}"]),
+            ]
+        for i in range(1, meta.clip_length):
+            ops += [
+                helper.make_node("Concat", [f"fmap.{i - 1}", f"fmap.{i}"], [f"both.{i}"], axis=1),
+                helper.make_node("Conv", [f"both.{i}", "compare"], [f"pair.{i}"], pads=[1, 1, 1, 1]),
+            ]
+        ops += [
+            helper.make_node("Concat", [f"pair.{i}" for i in range(1, meta.clip_length)], ["pairs"], axis=1),
+            helper.make_node("Conv", ["pairs", "describe"], ["described"]),
+            helper.make_node("Tanh", ["described"], ["last"]),
+            helper.make_node("ReduceMean", ["last"], ["feature"], axes=[2, 3], keepdims=0),
+        ]
+        inputs = [_float("clip", (1, meta.clip_length, 3, meta.height, meta.width))]
+        tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+        graph = helper.make_graph(ops, "clip", inputs, [_float("feature", (1, meta.feature_dim))], tensors)
+        return save(graph, None, path)
+
+    def clip(
+        self,
+        frames: npt.NDArray[np.uint8],
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> tuple[Array, Array]:
+        """One clip ``(clip_length, H, W, 3)`` in float64 -> features ``(D,)``, regions ``(D, V)``."""
+        mean, std = mean or self.metadata.mean, std or self.metadata.std
+        weights = {name: value.astype(np.float64) for name, value in self.weights.items()}
+        fmaps = []
+        for frame in frames:
+            normal = (frame.astype(np.float64) - mean) / std
+            patches = normal.reshape(4, 8, 6, 8, 3)
+            fmaps.append(np.tanh(np.einsum("yixjc,ocij->oyx", patches, weights["encode"])))
+        pairs = []
+        for before, after in itertools.pairwise(fmaps):
+            both = np.pad(np.concatenate([before, after]), ((0, 0), (1, 1), (1, 1)))
+            windows = np.lib.stride_tricks.sliding_window_view(both, (3, 3), axis=(1, 2))
+            pairs.append(np.einsum("cyxij,ocij->oyx", windows, weights["compare"]))
+        last = np.tanh(np.einsum("cyx,oc->oyx", np.concatenate(pairs), weights["describe"][:, :, 0, 0]))
+        return last.mean(axis=(1, 2)), last.reshape(7, 2, 2, 3, 2).mean(axis=(2, 4)).reshape(7, 6)
+
+
+LAYERS = (
+    RtStgcnLayer(3, 6, taps=4, dilation=1),
+    RtStgcnLayer(6, 6, taps=3, dilation=2),
+    RtStgcnLayer(6, 8, taps=2, dilation=3),
+)

@@ -1,0 +1,148 @@
+"""Streaming RT-ST-GCN: frame by frame equals the whole trial, whatever the variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge_runtime import InputError, RtStgcnBatch, RtStgcnStream
+from edge_runtime.models.metadata import RtStgcnLayer
+from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn
+
+DELAYED = (
+    RtStgcnLayer(3, 6, taps=4, dilation=1, residual_delay=2),
+    RtStgcnLayer(6, 6, taps=3, dilation=2, residual_delay=3),
+    RtStgcnLayer(6, 8, taps=2, dilation=1, residual_delay=1),
+)
+VARIANTS = {
+    "one-tap": (RtStgcnLayer(3, 5, taps=1, dilation=1),),
+    "one-tap-dilated": (RtStgcnLayer(3, 5, taps=1, dilation=3),),
+    "dilated": LAYERS,
+    "delayed": DELAYED,
+}
+
+
+@pytest.fixture(scope="module")
+def network() -> SmallGcn:
+    return SmallGcn.make(LAYERS)
+
+
+@pytest.fixture(scope="module")
+def path(network: SmallGcn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return network.save(tmp_path_factory.mktemp("gcn") / "rtstgcn.onnx")
+
+
+def trial(length: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((length, 3, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_frame_by_frame_equals_the_whole_trial(tmp_path: Path, name: str) -> None:
+    """Shows that over many windows each step gives the offline network's output at that frame."""
+    network = SmallGcn.make(VARIANTS[name])
+    x = trial(200)
+    with RtStgcnStream(network.save(tmp_path / "m.onnx")) as stream:
+        logits = np.stack([stream.step(frame) for frame in x])
+    np.testing.assert_allclose(logits, network.offline(x), atol=1e-4)
+
+
+def test_state_is_exactly_the_frames_and_sums_of_the_design(path: Path) -> None:
+    """Shows that a stream holds per layer C·V·(taps·dilation + 2·dilation) words, and not one more."""
+    words = sum(layer.out_channels * 5 * (layer.taps + 2) * layer.dilation for layer in LAYERS)
+    assert RtStgcnStream(path).state_bytes == 4 * words
+    assert RtStgcnBatch(path, 3).state_bytes == 3 * 4 * words
+
+
+def test_warm_after_the_receptive_field(network: SmallGcn, path: Path) -> None:
+    """Shows that the first warm result is the first that depends on no frame before the start."""
+    field = network.metadata.receptive_field
+    x = trial(2 * field)
+    with RtStgcnStream(path) as stream:
+        warm = []
+        for frame in x:
+            last = stream.step(frame)
+            warm.append(stream.warm)
+    assert stream.receptive_field == field == 1 + 3 + 4 + 3
+    assert warm == [False] * (field - 1) + [True] * (len(x) - field + 1)
+    np.testing.assert_allclose(last, network.offline(x[-field:])[-1], atol=1e-4)
+
+
+def test_total_delay_is_the_sum_of_the_layers(tmp_path: Path) -> None:
+    assert RtStgcnStream(SmallGcn.make(DELAYED).save(tmp_path / "m.onnx")).delay == 6
+
+
+def test_reset_is_exact(path: Path) -> None:
+    """Shows that a reset at any moment gives bit for bit the output of a new stream."""
+    x = trial(40, seed=1)
+    expected = RtStgcnStream(path).steps(x)
+    for used in (1, 5, 17):
+        stream = RtStgcnStream(path)
+        stream.steps(trial(used, seed=2))
+        stream.reset()
+        assert not stream.warm
+        np.testing.assert_array_equal(stream.steps(x), expected)
+
+
+def test_an_outburst_is_forgotten_after_one_window(network: SmallGcn, path: Path) -> None:
+    """Shows that a hundred frames of 1e4 leave no error behind once the window has passed over them."""
+    field = network.metadata.receptive_field
+    x = trial(400)
+    x[100:200] *= 1e4
+    logits = RtStgcnStream(path).steps(x)
+    # a phase swaps its sum once in taps·dilation steps: at most one more window than the receptive field
+    settled = 200 + 2 * field
+    np.testing.assert_allclose(logits[settled:], network.offline(x)[settled:], atol=1e-4)
+
+
+def test_error_does_not_grow(network: SmallGcn, path: Path) -> None:
+    """Shows that after 20,000 steps the error is what it was after 200 (the full length is in benchmarks/)."""
+    x = np.tile(trial(500), (40, 1, 1))
+    logits = RtStgcnStream(path).steps(x)
+    field = network.metadata.receptive_field
+    np.testing.assert_allclose(logits[-1], network.offline(x[-field:])[-1], atol=2e-5)
+
+
+@pytest.mark.parametrize("lengths", [(30,), (7, 7, 7, 7, 2), (1, 12, 3, 14)])
+def test_buffered_mode_equals_steps(path: Path, lengths: tuple[int, ...]) -> None:
+    """Shows that buffers of any length, the last one short, give what single steps give."""
+    x = trial(30)
+    single = RtStgcnStream(path)
+    expected = np.stack([single.step(frame) for frame in x])
+    buffered = RtStgcnStream(path)
+    parts = np.split(x, np.cumsum(lengths)[:-1])
+    np.testing.assert_allclose(np.concatenate([buffered.steps(part) for part in parts]), expected, atol=1e-5)
+
+
+def test_slots_join_and_leave_without_touching_others(path: Path) -> None:
+    """Shows that each slot of a batch is a stream of its own, reset at any time."""
+    x = np.stack([trial(60, seed=slot) for slot in range(3)], axis=1)  # (L, N, C, V)
+    batch = RtStgcnBatch(path, 3)
+    batch.steps(x[:23])
+    batch.reset(1)
+    assert batch.warm.tolist() == [True, False, True]
+    later = batch.steps(x[23:])
+    whole = [RtStgcnStream(path).steps(x[:, slot]) for slot in range(3)]
+    np.testing.assert_allclose(later[:, 0], whole[0][23:], atol=1e-5)
+    np.testing.assert_allclose(later[:, 1], RtStgcnStream(path).steps(x[23:, 1]), atol=1e-5)
+    np.testing.assert_allclose(later[:, 2], whole[2][23:], atol=1e-5)
+
+
+def test_a_missing_joint_holds_its_last_value(path: Path) -> None:
+    """Shows that NaN and infinity stand for the value before, and for zero where there is none."""
+    x = trial(20)
+    gaps, held = x.copy(), x.copy()
+    gaps[0, :, 2] = np.nan
+    held[0, :, 2] = 0
+    gaps[5:9, 1, 3] = np.inf
+    held[5:9, 1, 3] = x[4, 1, 3]
+    np.testing.assert_array_equal(RtStgcnStream(path).steps(gaps), RtStgcnStream(path).steps(held))
+
+
+def test_wrong_shapes_are_input_errors(path: Path) -> None:
+    with pytest.raises(InputError, match=r"x: expected shape \(1, 3, 5\)"):
+        RtStgcnStream(path).step(np.zeros((3, 6), np.float32))
+    with pytest.raises(InputError, match="slots: expected at least 1"):
+        RtStgcnBatch(path, 0)
