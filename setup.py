@@ -23,7 +23,7 @@ def unsupported() -> str | None:
 
 if found := unsupported():
     sys.exit(
-        f"edge-action: expected a 64-bit system with glibc >= 2.28 (Raspberry Pi OS 64-bit Bookworm, JetPack 5 or later, "
+        f"edge-action: expected a 64-bit system with glibc >= 2.28 (Raspberry Pi OS 64-bit, JetPack 5 or later, "
         f"Debian 10, Ubuntu 20.04), found {found}. Install a 64-bit image of one of these."
     )
 setup()
