@@ -30,7 +30,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_state(
-    model: nn.Module, checkpoint: dict[str, Any], key: str, origin: str, unused: tuple[str, ...] = ()
+    model: nn.Module,
+    checkpoint: dict[str, Any],
+    key: str,
+    origin: str,
+    unused: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> list[str]:
     """Load ``checkpoint[key]`` (or the checkpoint itself, when it is a bare state dict) into ``model``.
 
@@ -38,6 +43,7 @@ def load_state(
 
     Args:
         unused: prefixes of names that may be there without the network having them.
+        optional: names of the network that may be absent; it keeps its own values.
 
     Returns:
         The names left out because of ``unused``.
@@ -53,7 +59,7 @@ def load_state(
     state = {name.removeprefix("module."): value for name, value in state.items()}
     own = model.state_dict()
     ignored = [name for name in state if name not in own and name.startswith(unused)] if unused else []
-    missing = [name for name in own if name not in state]
+    missing = [name for name in own if name not in state and name not in optional]
     unknown = [name for name in state if name not in own and name not in ignored]
     if missing:
         raise InputError(
@@ -63,10 +69,11 @@ def load_state(
         raise InputError(
             f"{origin}: {len(unknown)} unknown tensors, first '{unknown[0]}'; is the config the right one?"
         )
-    for name, value in own.items():
+    fitting = {name: value for name, value in own.items() if name in state}
+    for name, value in fitting.items():
         if state[name].shape != value.shape:
             raise InputError(
                 f"{origin}: '{name}' has shape {tuple(state[name].shape)}, the config makes it {tuple(value.shape)}"
             )
-    model.load_state_dict({name: state[name] for name in own})
+    model.load_state_dict({name: state[name] for name in fitting}, strict=False)
     return ignored

@@ -1,0 +1,170 @@
+"""Layers that the graph networks share. Frames are kept channel-last, ``(N, L, V, C)``: people, time, nodes, channels.
+
+With channels last the spatial aggregation is one batched product, the 1x1 convolution one matrix product, and the
+sums along time run over contiguous memory (channel-first they are several times slower on a CPU).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Normalization = Literal["LayerNorm", "BatchNorm"]
+
+
+class FrameNorm(nn.Module):
+    """The published LayerNorm: over the channels and nodes of one frame, with the *unbiased* variance.
+
+    With ``n = C * V``, ``(x - m) / sqrt(var_unbiased + eps)`` is the usual LayerNorm with ``eps (n-1)/n`` in place of
+    ``eps`` and the weight scaled by ``sqrt((n-1)/n)``: so the fused operator computes it, here and in ONNX.
+    Parameters have the published shape (C, 1, V).
+    """
+
+    EPS = 1e-5
+
+    def __init__(self, channels: int, nodes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, nodes))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, nodes))
+
+    def affine(self) -> tuple[Tensor, Tensor, float]:
+        """Weight (V, C), bias (V, C) and epsilon of the equivalent ordinary LayerNorm over (V, C)."""
+        n = self.weight.numel()
+        biased = (n - 1) / n if n > 1 else 1.0  # one value alone has no unbiased variance; LayerNorm gives the bias
+        return self.weight[:, 0].t() * biased**0.5, self.bias[:, 0].t(), self.EPS * biased
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., V, C) -> (..., V, C)."""
+        weight, bias, eps = self.affine()
+        return F.layer_norm(x, weight.shape, weight, bias, eps)
+
+
+class ChannelNorm(nn.BatchNorm1d):
+    """BatchNorm over the last axis of (..., C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(-1, x.shape[-1])).view_as(x)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Gain and offset (C,) that it applies in eval mode."""
+        assert self.running_mean is not None and self.running_var is not None
+        gain = self.weight / torch.sqrt(self.running_var + self.eps)
+        return gain, self.bias - self.running_mean * gain
+
+
+def frame_norm(kind: Normalization, channels: int, nodes: int) -> FrameNorm | ChannelNorm:
+    """The normalisation that a configuration names."""
+    return FrameNorm(channels, nodes) if kind == "LayerNorm" else ChannelNorm(channels)
+
+
+def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution of the last axis, (..., C_in) -> (..., C_out)."""
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
+
+
+class PointwiseNorm(nn.Sequential):
+    """The residual of a layer that changes its channels: 1x1 convolution without bias, normalisation."""
+
+    def __init__(self, c_in: int, c_out: int, nodes: int, normalization: Normalization) -> None:
+        super().__init__(nn.Conv2d(c_in, c_out, 1, bias=False), frame_norm(normalization, c_out, nodes))
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        return cast(nn.Conv2d, self[0])
+
+    @property
+    def norm(self) -> FrameNorm | ChannelNorm:
+        return cast(FrameNorm | ChannelNorm, self[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., V, C_in) -> (..., V, C_out)."""
+        out: Tensor = self.norm(pointwise(self.conv, x))
+        return out
+
+
+class GraphConv(nn.Module):
+    """Spatial graph convolution ``h = Σ_p (A_p ∘ M_p)ᵀ · (x · W_p + b_p)`` over the nodes of each frame.
+
+    ``edge_importance`` M is learnt or absent; ``conv`` is kept as the published 1x1 convolution whose output channels
+    are the partitions' one after the other.
+    """
+
+    def __init__(self, c_in: int, c_out: int, A: Tensor, edge_importance: bool) -> None:
+        super().__init__()
+        self.partitions, self.nodes, _ = A.shape
+        self.conv = nn.Conv2d(c_in, self.partitions * c_out, 1)
+        self.edge_importance = nn.Parameter(torch.ones_like(A)) if edge_importance else None
+
+    def matrices(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The convolution as two products and a constant, for adjacency ``A`` (P, V, V).
+
+        Returns:
+            aggregation (V*P, V) with rows (node, partition), mixing (P*C_in, C_out), bias (V, C_out).
+        """
+        P, V = self.partitions, self.nodes
+        if self.edge_importance is not None:
+            A = A * self.edge_importance
+        assert self.conv.bias is not None
+        c_in = self.conv.in_channels
+        aggregation = A.permute(2, 0, 1).reshape(V * P, V)
+        mixing = self.conv.weight.view(P, -1, c_in).transpose(1, 2).reshape(P * c_in, -1)
+        bias = A.sum(1).t() @ self.conv.bias.view(P, -1)
+        return aggregation, mixing, bias
+
+    def forward(self, x: Tensor, A: Tensor) -> Tensor:
+        """(N, L, V, C_in) -> (N, L, V, C_out)."""
+        N, L, V, _ = x.shape
+        aggregation, mixing, bias = self.matrices(A)
+        # bmm with a broadcast matrix: einsum and matmul copy x into another layout first (33 against 83 ms, L = 500)
+        x = torch.bmm(aggregation.expand(N * L, -1, -1), x.reshape(N * L, V, -1))  # (N*L, V*P, C_in)
+        return (x.view(N * L * V, -1) @ mixing).view(N, L, V, -1) + bias
+
+
+class _SlidingSum(torch.autograd.Function):
+    """See :func:`sliding_sum`. Written out because autograd's own backward of it takes three times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: int, dilation: int) -> Tensor:
+        ctx.window = taps, dilation
+        blocks = _blocks(x, taps, dilation)
+        prefix = blocks.cumsum(2)
+        out = prefix.clone()
+        out[:, 1:] += prefix[:, :-1, -1:] - prefix[:, :-1]
+        return out.view(x.shape[0], -1, *x.shape[2:])[:, : x.shape[1]]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        blocks = _blocks(grad, *ctx.window)
+        prefix = blocks.cumsum(2)
+        out = prefix[:, :, -1:] - prefix + blocks
+        out[:, :-1, 1:] += prefix[:, 1:, :-1]
+        return out.view(grad.shape[0], -1, *grad.shape[2:])[:, : grad.shape[1]], None, None
+
+
+def _blocks(x: Tensor, taps: int, dilation: int) -> Tensor:
+    """Time in blocks of one window, (N, L, V, C) -> (N, blocks, taps, dilation * V * C), zeros after the end."""
+    N, L, V, C = x.shape
+    count = -(-L // (taps * dilation))
+    x = F.pad(x, (0, 0, 0, 0, 0, count * taps * dilation - L))
+    return x.reshape(N, count, taps, dilation * V * C)
+
+
+def sliding_sum(x: Tensor, taps: int, dilation: int) -> Tensor:
+    """Causal sum ``s_t = Σ_{i<taps} x_{t - i·dilation}`` along time, zeros before the start; (N, L, V, C) -> same.
+
+    Time is cut into blocks of one window. A window is the end of one block and the start of the next, hence
+    ``total of the earlier block - its prefix + prefix of the later block``: a constant number of passes over the data
+    for any number of taps, and no rounding error that outlives one window, unlike one cumulative sum over a trial.
+    """
+    if taps == 1:
+        return x
+    out: Tensor = _SlidingSum.apply(x, taps, dilation)  # type: ignore[no-untyped-call]
+    return out
+
+
+def delayed(x: Tensor, frames: int) -> Tensor:
+    """``x`` held back by ``frames`` along time, zeros before the start; (N, L, V, C) -> same."""
+    return F.pad(x, (0, 0, 0, 0, frames, 0))[:, : x.shape[1]] if frames else x
