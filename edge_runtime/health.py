@@ -1,0 +1,173 @@
+"""How a run is doing, in one word: derived from what was observed, never declared by the part that may be stuck.
+
+    starting ──► warming ──► ok ◄──► degraded | throttled        ready: ok, degraded, throttled
+                     any of them ◄──► starved | hung             alive: all but hung, and a starvation that nobody
+                                                                        is working on
+
+``starved``  no frame for a while: the camera's fault. A restart would not mend it, so it is *alive* while the source
+             reports that it is reconnecting.
+``hung``     frames go in, nothing comes out: our fault, and a restart does mend it.
+
+A health page that says ok while the loop is starved or stuck is the classic failure; hence ages of frames and results
+decide, and systemd's watchdog is fed from the same ages (`HealthMonitor.advanced`), not from a timer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.errors import InputError
+from edge_runtime.events import Event, Fault, Features, Result, Start
+from edge_runtime.sources.base import Frame
+
+SOURCE_DOWN = "source-down"  # fault kinds by which a source tells that it lost its device and is reconnecting,
+SOURCE_UP = "source-up"  # and that it is back
+
+
+class State(StrEnum):
+    """From worst excuse to best; the value is what probes, metrics and MQTT show."""
+
+    STARTING = "starting"
+    WARMING = "warming"
+    OK = "ok"
+    DEGRADED = "degraded"
+    THROTTLED = "throttled"
+    STARVED = "starved"
+    HUNG = "hung"
+
+    @property
+    def ready(self) -> bool:
+        """Results are valid and current."""
+        return self in (State.OK, State.DEGRADED, State.THROTTLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a run stops being ok. Seconds, and one share."""
+
+    startup_s: float = 120.0  # from launch to the first frame: models load, a camera powers up
+    starved_s: float = 3.0  # without a frame
+    hung_s: float = 10.0  # frames, but no result
+    degraded_miss_ratio: float = 0.1  # share of recent results that were late
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any]) -> Thresholds:
+        """From the ``[health]`` table of a configuration.
+
+        Raises:
+            InputError: an unknown name, or a value that is no positive number.
+        """
+        names = [field.name for field in fields(cls)]
+        for name, value in table.items():
+            if name not in names:
+                raise InputError(f"[health] {name}: unknown threshold; expected one of {', '.join(names)}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise InputError(f"[health] {name}: expected a positive number, found {value!r}")
+        return cls(**{name: float(value) for name, value in table.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What was seen, as monotonic nanoseconds (None: never), and the two opinions of others."""
+
+    launched_ns: int
+    first_frame_ns: int | None = None
+    frame_ns: int | None = None
+    result_ns: int | None = None
+    warm: bool = False
+    reconnecting: bool = False
+    miss_ratio: float = 0.0
+    throttled: bool = False
+
+
+def assess(vitals: Vitals, now_ns: int, thresholds: Thresholds) -> State:
+    """The one word for ``vitals`` at the moment ``now_ns``; the gravest that holds."""
+    if vitals.frame_ns is None or vitals.first_frame_ns is None:
+        late = vitals.reconnecting or now_ns - vitals.launched_ns > thresholds.startup_s * 1e9
+        return State.STARVED if late else State.STARTING
+    # the newest frame against the newest result: a camera that stops must not look like a network that hangs
+    answered_ns = max(vitals.result_ns or 0, vitals.first_frame_ns)
+    if vitals.frame_ns - answered_ns > thresholds.hung_s * 1e9:
+        return State.HUNG
+    if vitals.reconnecting or now_ns - vitals.frame_ns > thresholds.starved_s * 1e9:
+        return State.STARVED
+    if not vitals.warm:
+        return State.WARMING
+    if vitals.throttled:
+        return State.THROTTLED
+    return State.DEGRADED if vitals.miss_ratio > thresholds.degraded_miss_ratio else State.OK
+
+
+class HealthMonitor:
+    """Watches a run as one of its sinks does, and answers for its state. Any thread may ask.
+
+    ``miss_ratio`` and ``throttled`` are asked when the state is: the share of recent late results, and whether the
+    device has cut its own clock.
+    """
+
+    name = "health"
+
+    def __init__(
+        self,
+        thresholds: Thresholds | None = None,
+        miss_ratio: Callable[[], float] = lambda: 0.0,
+        throttled: Callable[[], bool] = lambda: False,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.thresholds = thresholds or Thresholds()
+        self._miss_ratio = miss_ratio
+        self._throttled = throttled
+        self._clock = clock
+        self._vitals = Vitals(launched_ns=clock())  # replaced as a whole by the sink thread: readers need no lock
+        self._fed_frame_ns: int | None = None
+        self.started = False
+
+    def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None:
+        now = self._clock()
+        first = now if self._vitals.first_frame_ns is None else self._vitals.first_frame_ns
+        self._vitals = replace(self._vitals, frame_ns=now, first_frame_ns=first, reconnecting=False)
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Result):
+            self._vitals = replace(self._vitals, result_ns=self._clock(), warm=event.warm)
+        elif isinstance(event, Features):
+            self._vitals = replace(self._vitals, result_ns=self._clock(), warm=True)
+        elif isinstance(event, Fault) and event.kind in (SOURCE_DOWN, SOURCE_UP):
+            self._vitals = replace(self._vitals, reconnecting=event.kind == SOURCE_DOWN)
+        elif isinstance(event, Start):
+            self.started = True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @property
+    def frame_age_s(self) -> float | None:
+        """Seconds since the newest frame; None before the first."""
+        frame_ns = self._vitals.frame_ns
+        return None if frame_ns is None else (self._clock() - frame_ns) / 1e9
+
+    def state(self) -> State:
+        vitals = replace(self._vitals, miss_ratio=self._miss_ratio(), throttled=self._throttled())
+        return assess(vitals, self._clock(), self.thresholds)
+
+    def alive(self) -> bool:
+        """False when only a restart can help: hung, or no frames and no source at work to get them back."""
+        state = self.state()
+        return state is not State.HUNG and (state is not State.STARVED or self._vitals.reconnecting)
+
+    def advanced(self) -> bool:
+        """True when frames moved on since the last call that said so, or when there is a known reason why not.
+
+        The known reasons: the run is still starting, or its source is reconnecting.
+        """
+        vitals, state = self._vitals, self.state()
+        moved = vitals.frame_ns != self._fed_frame_ns
+        self._fed_frame_ns = vitals.frame_ns
+        return state is State.STARTING or vitals.reconnecting or (moved and state is not State.HUNG)
