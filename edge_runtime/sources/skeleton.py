@@ -149,7 +149,9 @@ def open_csv(path: Path, rate: float) -> SkeletonSource:
     return SkeletonSource(str(path), iter(samples), rate=fps, live=False, frames=len(samples))
 
 
-def open_lines(lines: IO[str] | None = None, rate: float | None = None) -> SkeletonSource:
+def open_lines(
+    lines: IO[str] | None = None, rate: float | None = None, clock: Callable[[], int] = time.monotonic_ns
+) -> SkeletonSource:
     """Live samples, one a line, by default from standard input; waits for the first line to learn the format.
 
     Raises:
@@ -164,10 +166,10 @@ def open_lines(lines: IO[str] | None = None, rate: float | None = None) -> Skele
         sample = parse_json(first)
         if isinstance(sample, str):
             raise InputError(f"skeleton {name}: first line: {sample}")
-        return SkeletonSource(name, _json_lines(sample, stream), rate=rate, live=True)
+        return SkeletonSource(name, _json_lines(sample, stream), rate=rate, live=True, clock=clock)
     layout = _Layout(first.strip(), name)
     samples = (layout.parse(line) for line in stream if line.strip())
-    return SkeletonSource(name, samples, rate=rate, live=True)
+    return SkeletonSource(name, samples, rate=rate, live=True, clock=clock)
 
 
 def parse_json(line: str) -> Timed | str:

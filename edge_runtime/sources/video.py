@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -46,9 +47,10 @@ class VideoSource(Closing):
                 f"video {path}: not a video that OpenCV can decode; convert it, for instance to H.264 in MP4"
             )
         self._name = str(path)
-        self._fps = _positive(self._capture.get(cv2.CAP_PROP_FPS))
-        self._promised = _positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._fps = _plausible(self._capture.get(cv2.CAP_PROP_FPS), 1000)
+        self._promised = _plausible(self._capture.get(cv2.CAP_PROP_FRAME_COUNT), 1e9)
         self._index = 0
+        self._ended = False
         self._t = -math.inf
         self._pending: Frame | None = self._first()
         height, width = self._pending.data.shape[:2]
@@ -61,7 +63,7 @@ class VideoSource(Closing):
 
     def read(self) -> Frame | None:
         frame, self._pending = self._pending, None
-        return frame or self._decode()
+        return replace(frame, captured_ns=self._clock()) if frame else self._decode()
 
     def close(self) -> None:
         self._capture.release()
@@ -77,8 +79,8 @@ class VideoSource(Closing):
         return frame
 
     def _decode(self) -> Frame | None:
-        if not self._capture.grab():
-            self._report_end()
+        if self._ended or not self._capture.grab():
+            self._end()
             return None
         captured_ns = self._clock()
         whole, image = self._capture.retrieve()
@@ -95,12 +97,13 @@ class VideoSource(Closing):
             return t
         return self._t + 1 / (self._fps or _FALLBACK_FPS) if self._index else 0.0
 
-    def _report_end(self) -> None:
-        if self._promised and 0 < self._index < self._promised:
+    def _end(self) -> None:
+        """Once ended it stays so: on a damaged file a grab after a failed one may succeed again, out of order."""
+        if not self._ended and self._promised and 0 < self._index < self._promised:
             log.warning("%s: its header promises %d frames, %d decode", self._name, self._promised, self._index)
-            self._promised = None  # said once
+        self._ended = True
 
 
-def _positive(value: float) -> float | None:
-    """What a header says, None for its ways of not knowing: 0, negative, NaN, 90 kHz 'rates', 2^63 frames."""
-    return value if math.isfinite(value) and 0 < value < 1e9 else None
+def _plausible(value: float, most: float) -> float | None:
+    """What a header says, None for its ways of not knowing: 0, negative, NaN, 90,000 FPS, 2^63 frames."""
+    return value if math.isfinite(value) and 0 < value <= most else None
