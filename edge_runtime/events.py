@@ -27,7 +27,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The network's opinion of the moment ``t`` (``frame`` of the source), known ``capture_to_result_ms`` later."""
+    """The network's opinion of the moment ``t`` (``frame`` of the source).
+
+    It was known ``capture_to_result_ms`` after the last frame it needed was captured: the moment spoken of where the
+    network has no delay, else that many steps later.
+    """
 
     event: ClassVar[str] = "result"
     frame: int
@@ -85,6 +89,7 @@ class Summary:
     duration_s: float
     ended_by: str  # end-of-stream, signal, max-frames, duration, source-lost, error
     providers: dict[str, str] = field(default_factory=dict)
+    sinks: dict[str, dict[str, int]] = field(default_factory=dict)  # emitted, shown, lost, failed, before this event
 
 
 Event = Start | Result | Features | Segment | Fault | Summary

@@ -1,0 +1,73 @@
+"""Where every frame went: captured = processed + Σ dropped[reason], at every moment that the lock is free."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any, Literal
+
+from edge_runtime.errors import EdgeError
+
+DropReason = Literal["rate", "unreadable", "overload", "skipped", "stopped", "failed"]
+"""Why a frame was not processed.
+
+rate        its timestamp lies between two frames that the model's frame rate asks for
+unreadable  the source could not decode it
+overload    a newer one took its place before the network was free (policy drop-oldest)
+skipped     policy degrade: it lies between two clips of the lengthened hop
+stopped     it was waiting when the run ended
+failed      the network refused it
+"""
+
+
+class AccountingError(EdgeError):
+    """A frame was lost count of: a bug of ours, never of the user's."""
+
+
+class Account:
+    """Counts of one run; any thread may call any method."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captured = 0
+        self._processed = 0
+        self._dropped: Counter[str] = Counter()
+
+    def captured(self) -> None:
+        """A frame entered the pipeline; `processed` or `dropped` must follow."""
+        with self._lock:
+            self._captured += 1
+
+    def processed(self) -> None:
+        with self._lock:
+            self._processed += 1
+
+    def dropped(self, reason: DropReason) -> None:
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def captured_and_dropped(self, reason: DropReason) -> None:
+        """A frame that never entered: unreadable, or not wanted by the frame rate."""
+        with self._lock:
+            self._captured += 1
+            self._dropped[reason] += 1
+
+    def count(self, reason: DropReason) -> int:
+        with self._lock:
+            return self._dropped[reason]
+
+    def snapshot(self) -> dict[str, Any]:
+        """``{"captured": n, "processed": n, "dropped": {reason: n}}``; frames under way are in none but the first."""
+        with self._lock:
+            return {"captured": self._captured, "processed": self._processed, "dropped": dict(self._dropped)}
+
+    def close(self) -> dict[str, Any]:
+        """The final counts.
+
+        Raises:
+            AccountingError: they do not add up.
+        """
+        counts = self.snapshot()
+        if counts["captured"] != counts["processed"] + sum(counts["dropped"].values()):
+            raise AccountingError(f"captured != processed + dropped: {counts}; please report this")
+        return counts

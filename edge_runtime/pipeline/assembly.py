@@ -1,0 +1,136 @@
+"""From model files to a recogniser that fits the source: which networks go together, and with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_runtime.errors import InputError
+from edge_runtime.models.file import ModelFile
+from edge_runtime.models.metadata import RtStgcnMetadata
+from edge_runtime.models.zoo import head_beside, open_model
+from edge_runtime.pipeline.clock import Clock, system_clock
+from edge_runtime.pipeline.recogniser import PictureRecogniser, Recogniser, SkeletonRecogniser
+from edge_runtime.streams import Observer, RtStgcnBatch, open_motion_stream
+
+Content = Literal["image", "skeleton"]
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Verified files that work together: an IMFE or clip model with a head or without, or a graph network alone."""
+
+    main: ModelFile
+    head: ModelFile | None
+
+    @property
+    def content(self) -> Content:
+        """What they must be fed."""
+        return "skeleton" if isinstance(self.main.metadata, RtStgcnMetadata) else "image"
+
+    @property
+    def fps(self) -> float:
+        """Frames a second that they were trained at."""
+        return self.main.metadata.fps
+
+    def described(self) -> dict[str, Any]:
+        """What the start event says of them, by role."""
+        roles = {"model": self.main, "head": self.head}
+        return {
+            role: {
+                "file": file.path.name,
+                "sha256": file.sha256,
+                "kind": file.metadata.kind,
+                "name": file.metadata.name,
+                "precision": file.metadata.precision,
+            }
+            for role, file in roles.items()
+            if file is not None
+        }
+
+
+def load_models(model: str | Path, head: str | None) -> Models:
+    """Load ``model`` and its head: the one named, the one beside it, or with ``none`` no head.
+
+    Raises:
+        InputError: a file cannot be used, or the two do not fit each other.
+    """
+    main = open_model(model)
+    if isinstance(main.metadata, RtStgcnMetadata):
+        if head not in (None, "none"):
+            raise InputError(f"--head {head}: {main.path} is a graph network itself and takes no head")
+        return Models(main, None)
+    if head == "none":
+        return Models(main, None)
+    found = head or head_beside(main.path)
+    if found is None:
+        raise InputError(
+            f"{main.path}: no rtstgcn.onnx lies beside it to name actions; "
+            "give one with --head, or --head none to emit features"
+        )
+    head_file = open_model(found)
+    _check_fit(main, head_file)
+    return Models(main, head_file)
+
+
+def _check_fit(main: ModelFile, head: ModelFile) -> None:
+    assert not isinstance(main.metadata, RtStgcnMetadata)
+    if not isinstance(head.metadata, RtStgcnMetadata):
+        raise InputError(f"--head {head.path}: expected an RT-ST-GCN, found a model of kind '{head.metadata.kind}'")
+    if head.metadata.source != "regions":
+        raise InputError(f"--head {head.path}: it takes a {head.metadata.source}, not an IMFE's regions")
+    rows, columns = main.metadata.region_grid
+    given = (main.metadata.feature_dim, rows * columns)
+    wanted = (head.metadata.in_channels, head.metadata.graph.num_node)
+    if given != wanted:
+        raise InputError(
+            f"--head {head.path}: takes (channels, regions) = {wanted}, {main.path} gives {given}; "
+            "take the head that was trained on this model"
+        )
+
+
+def check_content(models: Models, content: Content, source: str) -> None:
+    """Raises InputError where the source delivers what the models do not take."""
+    if models.content == content:
+        return
+    if content == "image":
+        raise InputError(f"{models.main.path} takes a skeleton, {source} delivers pictures; give --skeleton FILE")
+    raise InputError(f"{models.main.path} takes pictures, {source} delivers a skeleton; give a skeleton model")
+
+
+def open_recogniser(
+    models: Models,
+    *,
+    observe: Observer,
+    hop: int | None = None,
+    threads: int = 1,
+    provider: str = "cpu",
+    clock: Clock = system_clock,
+) -> tuple[Recogniser, dict[str, str]]:
+    """The recogniser of ``models``, and the provider that each stage really runs on.
+
+    Raises:
+        InputError: onnxruntime refuses a model, or an option is out of the model's range.
+    """
+    options: dict[str, Any] = {"threads": threads, "provider": provider, "observer": observe}
+    metadata = models.main.metadata
+    if isinstance(metadata, RtStgcnMetadata):
+        if hop not in (None, 1):
+            raise InputError(f"--hop {hop}: a skeleton model gives a result for every sample; leave the option out")
+        ran: dict[str, str] = {}
+
+        def make_gcn(bodies: int) -> RtStgcnBatch:
+            gcn = RtStgcnBatch(models.main, bodies, **options)
+            ran.update(gcn.providers)
+            return gcn
+
+        return SkeletonRecogniser(make_gcn, metadata), ran
+    imfe = open_motion_stream(models.main, hop=hop, **options)
+    providers = dict(imfe.providers)
+    head: tuple[RtStgcnBatch, RtStgcnMetadata] | None = None
+    if models.head is not None:
+        gcn = RtStgcnBatch(models.head, 1, **options)
+        head = (gcn, gcn.metadata)
+        providers.update(gcn.providers)
+    return PictureRecogniser(imfe, metadata, head, observe=observe, clock=clock), providers

@@ -1,0 +1,309 @@
+"""One run: capture, inference and sinks, each on its own thread, each hand-over a bounded queue.
+
+    capture thread                        caller's thread                        a thread a sink
+    source.read ─► sampling ─► Handover ─► recogniser ─► segments ─► Fanout ─► queue ─► sink.emit
+              └──────────────── every picture ───────────────────────┘     └─► queue ─► sink.show, sink.emit
+
+Everything that decides is elsewhere and pure (`sampling`, `policy`, `segments`); this file moves frames and events, and
+sees to it that the run ends: within two seconds of a stop, with the open segment and the summary written, even when a
+source's read never returns.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_runtime import __version__
+from edge_runtime.errors import SourceLostError
+from edge_runtime.events import Event, Fault, Features, Result, Segment, Start, Summary
+from edge_runtime.pipeline import policy
+from edge_runtime.pipeline.accounting import Account
+from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
+from edge_runtime.pipeline.clock import Clock, StopFlag, system_clock
+from edge_runtime.pipeline.fanout import Fanout
+from edge_runtime.pipeline.handover import Handover
+from edge_runtime.pipeline.policy import Governor, Policy
+from edge_runtime.pipeline.recogniser import Opinion, Recogniser, event_of
+from edge_runtime.pipeline.timing import StageTimes
+from edge_runtime.redaction import redact
+from edge_runtime.sampling import FrameSampler, Rate
+from edge_runtime.segments import Hysteresis, Segmenter
+from edge_runtime.sinks.base import Sink
+from edge_runtime.sources.base import Frame, Source, UnreadableFrameError
+
+log = logging.getLogger(__name__)
+
+# A capture thread that has not ended by then hangs in its driver; it is left behind, its source not closed.
+CAPTURE_END_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a run ends by itself: frames captured, or seconds of source time (of the clock too, where it is live)."""
+
+    max_frames: int | None = None
+    duration_s: float | None = None
+
+
+class Pipeline:
+    """Runs once. Every part is given, so that a test may put its own in place.
+
+    Args:
+        source: opened; closed by the run.
+        recognisers: ``main``, and ``fallback`` where the policy has levels that use it.
+        sinks: opened; closed by the run.
+        times: told of every stage that ran; the recognisers' observer too.
+        monitor: keeps them, and knows the budgets.
+        models: what the start event says of them, by role.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        recognisers: Mapping[str, Recogniser],
+        sinks: Sequence[Sink],
+        *,
+        chosen: Policy,
+        times: StageTimes,
+        monitor: StageMonitor,
+        hysteresis: Hysteresis | None = None,
+        limits: Limits | None = None,
+        models: Mapping[str, Any] | None = None,
+        providers: Mapping[str, str] | None = None,
+        clock: Clock = system_clock,
+        stop: StopFlag | None = None,
+    ) -> None:
+        self._source = source
+        self._recognisers = recognisers
+        self._recogniser = main = recognisers["main"]
+        self._models = dict(models or {})
+        self._providers = dict(providers or {})
+        self._clock = clock
+        self._stop = stop or StopFlag()
+        self._limits = limits or Limits()
+        self._times = times
+        self._monitor = monitor
+        times.watch(lambda stage, start_ns, end_ns, frame: monitor.record(stage, end_ns - start_ns, frame))
+        self._rate = Rate.matching(main.fps, source.info.fps)
+        self._sampler = FrameSampler(self._rate)
+        self._segmenter = Segmenter(hysteresis or Hysteresis(), main.background)
+        self._governor = Governor(chosen, monitor.budgets.ns(WHOLE))
+        self.account = Account()
+        self._handover = Handover(self.account, self._governor)
+        self._fanout = Fanout(
+            sinks, lossless=chosen.name == "block", clock=clock, stop=self._stop, delivered=self._delivered
+        )
+        self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
+        self._ended_by = "end-of-stream"
+        self._failure: Exception | None = None
+        self._last_t: float | None = None
+        self._last_result_t: float | None = None
+        self._lost_before = 0
+        self._results = 0
+        self._segments = 0
+        self._slow_said = False
+        self._begun_ns = 0
+        self._stuck: list[str] = []
+
+    def run(self) -> Summary:
+        """Until the source ends, a limit is reached or a stop is requested.
+
+        Raises:
+            InputError: the source's content is not what the network takes. The summary was written nevertheless.
+            SourceLostError: a live source is gone for good. Likewise.
+        """
+        self._begun_ns = self._clock()
+        self._emit(self._start())
+        self._thread.start()
+        try:
+            self._recognise()
+        except Exception as error:
+            self._fail(error)
+        summary = self._finish()
+        if self._failure is not None:
+            raise self._failure
+        return summary
+
+    @property
+    def hanging(self) -> bool:
+        """After a run: a thread of ours is stuck in a driver or a file system, and will not let the process end."""
+        return self._thread.is_alive() or bool(self._stuck)
+
+    # ---- capture thread
+
+    def _capture(self) -> None:
+        try:
+            self._ended_by = self._read_all()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._handover.finish()
+
+    def _read_all(self) -> str:
+        """Read until the source or the run ends; why it ended."""
+        read = 0
+        first_t: float | None = None
+        while self._stop.reason is None:
+            if read == self._limits.max_frames:
+                return "max-frames"
+            try:
+                frame = self._source.read()
+            except UnreadableFrameError as error:
+                log.warning("%s; counted, the run goes on", error)
+                self.account.captured_and_dropped("unreadable")
+                read += 1
+                continue
+            if frame is None:
+                return "end-of-stream"
+            first_t = frame.t if first_t is None else first_t
+            if self._limits.duration_s is not None and frame.t - first_t >= self._limits.duration_s:
+                return "duration"
+            read += 1
+            self._fanout.show(frame)
+            choice = self._sampler.step(frame.t)
+            if choice.slow and not self._slow_said:
+                self._slow_said = True
+                detail = {"source_fps": self._source.info.fps, "model_fps": self._rate.fps}
+                self._emit(Fault("slow-source", frame.t, detail))
+            if not choice.use:
+                self.account.captured_and_dropped("rate")
+            elif not self._handover.put(frame):
+                break
+        return "stopped"
+
+    # ---- inference, on the caller's thread
+
+    def _recognise(self) -> None:
+        while self._stop.reason is None and not self._handover.over:
+            frame = self._handover.take()
+            if frame is not None:
+                self._process(frame)
+            self._check_time()
+
+    def _check_time(self) -> None:
+        limit = self._limits.duration_s
+        if limit is not None and self._source.info.live and self._clock() - self._begun_ns >= limit * 1e9:
+            self._stop.request("duration")
+
+    def _process(self, frame: Frame) -> None:
+        self._times.frame = frame.index
+        self._times("capture", frame.captured_ns, self._clock())
+        self._mend_gap(frame.t)
+        level, clip_length = self._governor.level, self._recogniser.clip_length
+        if policy.skips(level, clip_length, self._rate.fps, frame.t, self._last_result_t):
+            self._recogniser.skip()
+            self.account.dropped("skipped")
+            return
+        try:
+            opinions = self._recogniser.step(frame)
+        except Exception:
+            self.account.dropped("failed")
+            raise
+        self.account.processed()
+        if opinions:
+            known_ns = self._clock()
+            self._times(WHOLE, frame.captured_ns, known_ns)
+            self._last_result_t = frame.t
+            self._tell(opinions, known_ns - frame.captured_ns)
+            self._govern(frame, known_ns)
+
+    def _mend_gap(self, t: float) -> None:
+        """Forget the past when it is not this frame's past."""
+        last, self._last_t = self._last_t, t
+        if last is None or 0 <= t - last <= self._rate.gap_s:
+            return
+        self._conclude()
+        self._recogniser.reset()
+        self._last_result_t = None
+        kind = "gap" if t > last else "clock-jump"
+        self._emit(Fault(kind, t, {"seconds": round(t - last, 3), "bound_s": round(self._rate.gap_s, 3)}))
+
+    def _govern(self, frame: Frame, known_ns: int) -> None:
+        """Let the policy see this result; run as it says from now on."""
+        lost = self.account.count("overload")
+        change = self._governor.observe(frame.captured_ns, known_ns, lost - self._lost_before)
+        self._lost_before = lost
+        if change is None:
+            return
+        if change.after.model != change.before.model:
+            self._conclude()
+            self._recogniser = self._recognisers[change.after.model]
+            self._recogniser.reset()
+        self._recogniser.run_at(change.after.hop)
+        levels = {"before": asdict(change.before), "after": asdict(change.after)}
+        self._emit(Fault(change.kind, frame.t, {"reason": change.reason, **levels}))
+
+    def _conclude(self) -> None:
+        """What the past still owes: a delayed network's last opinions, and the open segments."""
+        self._tell(self._recogniser.flush(), latency_ns=0)
+        self._emit_all(self._segmenter.finish())
+
+    # ---- events, to all sinks
+
+    def _tell(self, opinions: Sequence[Opinion], latency_ns: int) -> None:
+        for opinion in opinions:
+            event = event_of(opinion, self._recogniser.labels, round(latency_ns / 1e6, 3))
+            self._emit(event)
+            self._results += 1
+            if isinstance(event, Result):
+                self._emit_all(self._segmenter.step(event))
+
+    def _emit_all(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            self._emit(segment)
+            self._segments += 1
+
+    def _emit(self, event: Event) -> None:
+        self._fanout.emit(event)
+
+    def _delivered(self, event: Event, queued_ns: int, done_ns: int) -> None:
+        if isinstance(event, Result | Features):
+            self._times.tell("sinks", queued_ns, done_ns, event.frame)
+
+    def _start(self) -> Start:
+        return Start(
+            version=__version__,
+            source=self._source.info.name,
+            models=self._models,
+            labels=self._recogniser.labels,
+            hop=self._recogniser.hop,
+            fps=self._recogniser.fps,
+            policy=self._governor.policy.name,
+        )
+
+    # ---- the end
+
+    def _fail(self, error: Exception) -> None:
+        """End the run for this reason; the first one is raised once everything is written."""
+        if self._failure is None:
+            self._failure = error
+        self._stop.request("source-lost" if isinstance(error, SourceLostError) else "error")
+
+    def _finish(self) -> Summary:
+        self._handover.abandon()
+        self._thread.join(CAPTURE_END_S)
+        if self._stop.reason in (None, "duration"):
+            self._conclude()
+        else:
+            self._emit_all(self._segmenter.finish())
+        if self._failure is not None:
+            self._emit(Fault(self._stop.reason or "error", self._last_t, {"message": redact(str(self._failure))}))
+        summary = Summary(
+            frames=self.account.close(),
+            stages=self._monitor.summary(),
+            results=self._results,
+            segments=self._segments,
+            duration_s=round((self._clock() - self._begun_ns) / 1e9, 3),
+            ended_by=self._stop.reason or self._ended_by,
+            providers=self._providers,
+            sinks=self._fanout.tallies(),
+        )
+        self._emit(summary)
+        self._stuck = self._fanout.close()
+        if not self._thread.is_alive():
+            self._source.close()
+        return summary

@@ -1,0 +1,120 @@
+"""``--record out.mp4``: the video as it was seen, with what was recognised burnt in.
+
+The file plays at the source's speed: a picture is repeated while no newer one came (a variable rate, a dropped frame)
+and left out where several fall into one period. The codec is MPEG-4 Part 2, the one that every build of OpenCV can
+write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_runtime.errors import InputError
+from edge_runtime.events import Event
+from edge_runtime.sinks.jsonl import check_folder
+from edge_runtime.sinks.overlay import Image, Overlay
+from edge_runtime.sources.base import Frame, SourceInfo
+
+MAX_SIDE = 1280  # pixels; encoding 4K would take more of a small device than recognising it
+MIN_SIDE = 320  # smaller pictures are enlarged, for the text to be legible
+MAX_FPS = 60.0
+_FALLBACK_FPS = 30.0
+# A longer silence (a camera that was away) is cut out rather than filled with repeats.
+_LONGEST_REPEAT_S = 2.0
+
+
+class Recorder:
+    """Writes the pictures it is shown, each with the overlay of the events before it.
+
+    Raises:
+        InputError: not an .mp4, a folder that is not there, not writable, or a source that has no pictures.
+    """
+
+    name = "record"
+
+    def __init__(self, path: Path, info: SourceInfo) -> None:
+        if path.suffix.lower() != ".mp4":
+            raise InputError(f"--record {path}: expected a file ending in .mp4")
+        if info.content != "image":
+            raise InputError(f"--record {path}: the source has no pictures; leave it out for a skeleton")
+        check_folder("--record", path)
+        try:
+            path.open("wb").close()
+        except OSError as error:
+            raise InputError(f"--record {path}: cannot write: {error.strerror}") from None
+        self._path = path
+        self._fps = min(MAX_FPS, info.fps or _FALLBACK_FPS)
+        self._overlay = Overlay()
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._picture: Image | None = None  # written last
+        self._due = 0.0  # source time of the next picture of the file
+        self._last_t = 0.0
+
+    def emit(self, event: Event) -> None:
+        self._overlay.take(event)
+
+    def show(self, frame: Frame, image: Image) -> None:
+        """Raises OSError when the encoder cannot be opened."""
+        if self._writer is None:
+            self._size = _even_size(*image.shape[:2])
+            self._writer = self._open()
+            self._due = frame.t
+        elif not 0 <= frame.t - self._last_t <= _LONGEST_REPEAT_S:
+            self._due, self._picture = frame.t, None
+        self._last_t = frame.t
+        half = 0.5 / self._fps
+        if frame.t < self._due - half:
+            return
+        picture = _fit(image, self._size)
+        self._overlay.draw(picture, frame.t)
+        while self._picture is not None and self._due < frame.t - half:
+            self._write(self._picture)
+        self._write(picture)
+        self._picture = picture
+
+    def _write(self, picture: Image) -> None:
+        assert self._writer is not None
+        self._writer.write(picture)
+        self._due += 1 / self._fps
+
+    def _open(self) -> cv2.VideoWriter:
+        writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        if not writer.isOpened():
+            raise OSError(f"OpenCV cannot write {self._path}")
+        return writer
+
+    def close(self) -> None:
+        """Complete the file; without this it cannot be played."""
+        if self._writer is not None:
+            self._writer.release()
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()  # no picture came: no empty file is left behind
+
+
+def _even_size(height: int, width: int) -> tuple[int, int]:
+    """(width, height) of the file: both even, as the codec wants, the longer side within bounds."""
+    longer = max(height, width)
+    factor = min(max(longer, MIN_SIDE), MAX_SIDE) / longer
+    return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
+
+
+def _fit(image: Image, size: tuple[int, int]) -> Image:
+    """A copy of ``image`` in a picture of ``size`` (width, height), in its own proportions, black around it."""
+    width, height = size
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    factor = min(width / image.shape[1], height / image.shape[0])
+    own = (min(width, max(1, round(image.shape[1] * factor))), min(height, max(1, round(image.shape[0] * factor))))
+    small = cv2.resize(image, own, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    if own == size:
+        return np.asarray(small, np.uint8)
+    picture = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - own[0]) // 2, (height - own[1]) // 2
+    picture[top : top + own[1], left : left + own[0]] = small
+    return picture
