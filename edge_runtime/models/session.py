@@ -35,6 +35,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     _ort_errors.NoModel,
     _ort_errors.NotImplemented,
     _ort_errors.RuntimeException,
+    RuntimeError,
+    UnicodeDecodeError,  # a damaged name in its message
 )
 
 
@@ -98,7 +100,8 @@ def _open(data: bytes, threads: int, provider: str) -> ort.InferenceSession:
     options.enable_cpu_mem_arena = True
     options.log_severity_level = 3  # errors come back as exceptions; warnings of the optimiser are not for users
     names = [PROVIDERS[provider]] if provider == "cpu" else [PROVIDERS[provider], PROVIDERS["cpu"]]
-    return ort.InferenceSession(data, options, providers=names)
+    # its own fall-back prints to stdout, where results may go, and retries; ours is in open_session
+    return ort.InferenceSession(data, options, providers=names, enable_fallback=0)
 
 
 def _short_name(provider: str) -> str:

@@ -33,6 +33,8 @@ def check(model: onnx.ModelProto) -> None:
         raise InputError(
             f"model defines its own operator '{model.functions[0].name}'; export it with functions inlined"
         )
+    if not all(isinstance(text, str) for prop in model.metadata_props for text in (prop.key, prop.value)):
+        raise InputError("the model's metadata are not text; the file is damaged")
     _check_opset(model)
     for graph in _graphs(model.graph):
         _check_graph(graph)
@@ -57,18 +59,27 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 def _check_graph(graph: onnx.GraphProto) -> None:
     for node in graph.node:
+        _check_text(node.domain, node.op_type, *node.input, *node.output, *(a.name for a in node.attribute))
         if node.domain not in DOMAINS:
             raise InputError(
                 f"operator {node.op_type} is of domain '{node.domain}'; only standard ONNX operators are accepted"
             )
     for tensor in _tensors(graph):
+        _check_text(tensor.name)
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise InputError(
                 f"tensor '{tensor.name}' keeps its data in another file; save the model as one file, weights inside"
             )
         _check_shape(tensor.name, list(tensor.dims))
     for value in (*graph.input, *graph.output, *graph.value_info):
+        _check_text(value.name)
         _check_shape(value.name, [dim.dim_value for dim in value.type.tensor_type.shape.dim])
+
+
+def _check_text(*names: str) -> None:
+    """Names go into messages of one line; protobuf gives bytes where a string of the file is not UTF-8."""
+    if not all(isinstance(name, str) and name.isprintable() for name in names):
+        raise InputError("a name in the model is not printable text; the file is damaged")
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

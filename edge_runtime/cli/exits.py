@@ -1,0 +1,26 @@
+"""How every command ends: an error that the user can mend is one line on stderr and its exit code."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+from edge_runtime.errors import EdgeError
+
+
+def one_line_errors(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+    """Decorate a command's ``main(argv) -> exit code``."""
+
+    @functools.wraps(main)
+    def guarded(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except EdgeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except BrokenPipeError:  # the reader (head, less) has seen enough
+            sys.stderr.close()
+            return 0
+
+    return guarded
