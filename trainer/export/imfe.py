@@ -1,0 +1,224 @@
+"""Imfe -> ``imfe.onnx``, the step graph of docs/architecture.md: encoder, motion and head, to be cut apart."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto
+from torch import Tensor, nn
+
+from edge_runtime.models.file import ModelFile
+from edge_runtime.models.metadata import ImfeMetadata, Provenance, Stage
+from edge_runtime.streams import ImfeStream
+from trainer.export.builder import GraphBuilder
+from trainer.export.write import relative_error, write_model
+from trainer.nets.imfe import Bottleneck, Imfe, ImfeConfig, ResidualBlock
+
+STAGES = {
+    "encoder": Stage(("frame",), ("fmap",)),
+    "motion": Stage(("previous_fmap", "fmap"), ("pair",)),
+    "head": Stage(("pairs",), ("features", "regions")),
+}
+PARITY_CLIPS = 4  # receptive fields compared with torch before a file is written
+
+
+def export_imfe(model: Imfe, out: str | Path, name: str | None = None, provenance: Provenance | None = None) -> float:
+    """Write the step graph of ``model`` (its eval form) after comparing it with torch.
+
+    Args:
+        out: file to write.
+        name: what the model calls itself; the configuration's name when None.
+
+    Returns:
+        The relative error against torch.
+
+    Raises:
+        ParityError: graph and network disagree; no file is left.
+        InputError: ``out`` cannot be written.
+    """
+    model.eval()
+    return write_model(
+        build_graph(model), build_metadata(model.config, name, provenance), out, lambda file: _parity(model, file)
+    )
+
+
+def build_metadata(config: ImfeConfig, name: str | None = None, provenance: Provenance | None = None) -> ImfeMetadata:
+    """What the file says about itself. Hops are the divisors of the clip length, the clip length first."""
+    clip = config.clip_length
+    return ImfeMetadata(
+        kind="imfe",
+        height=config.height,
+        width=config.width,
+        fps=config.fps,
+        clip_length=clip,
+        hops=tuple(hop for hop in range(clip, 0, -1) if clip % hop == 0),
+        feature_dim=config.feature_dim,
+        region_grid=config.region_grid,
+        stages=STAGES,
+        mean=config.mean,
+        std=config.std,
+        name=name or f"imfe-{config.name}",
+        provenance=provenance or Provenance(),
+    )
+
+
+def build_graph(model: Imfe) -> onnx.ModelProto:
+    """The whole step as one graph, every BatchNorm folded into the convolution before it."""
+    config = model.config
+    h, w = config.map_size
+    C, P, clip = config.fmap_channels, config.pair_channels, config.clip_length
+    g = _ImfeGraph()
+
+    frame = g.input("frame", (1, config.height, config.width, 3), TensorProto.UINT8)
+    fmap = g.encoder(model, frame)
+    g.output(fmap, (1, C, h, w))
+
+    previous = g.input("previous_fmap", (1, C, h, w))
+    pair = g.motion(model, previous, fmap)
+    g.output(pair, (1, P, h, w))
+
+    earlier = g.input("previous_pairs", (1, (clip - 2) * P, h, w))
+    pairs = g.op("Concat", (earlier, pair), "pairs", axis=1)
+    features, regions = g.head(model, pairs)
+    g.output(features, (1, config.feature_dim))
+    g.output(regions, (1, config.feature_dim, config.num_regions))
+    return g.model("imfe")
+
+
+class _ImfeGraph(GraphBuilder):
+    """The three stages, in the order and with the names of ``trainer.nets.imfe``."""
+
+    def encoder(self, model: Imfe, frame: str) -> str:
+        net, config = model.feature_encoder, model.config
+        # (frame - mean) / std without a pass of its own for std, which goes into the first weights; the mean cannot,
+        # because the convolution pads with zeros *after* normalisation
+        x = self.op("Cast", (frame,), "encoder.float", to=TensorProto.FLOAT)
+        x = self.op("Sub", (x, self.weight("encoder.mean", np.array(config.mean))), "encoder.centred")
+        x = self.op("Transpose", (x,), "encoder.nchw", perm=(0, 3, 1, 2))
+        stem = net.convnormrelu
+        weight, bias = _folded(cast(nn.Conv2d, stem[0]), cast(nn.BatchNorm2d, stem[1]))
+        weight = weight / np.array(config.std).reshape(1, 3, 1, 1)
+        x = self._convolve(x, weight, bias, cast(nn.Conv2d, stem[0]), "encoder.stem", relu=True)
+        for stage in ("layer1", "layer2", "layer3"):
+            for i, block in enumerate(cast(nn.Sequential, getattr(net, stage))):
+                x = self._residual_block(x, cast(ResidualBlock, block), f"encoder.{stage}.{i}")
+        return self._conv(x, net.conv, None, "encoder.conv", output="fmap")
+
+    def motion(self, model: Imfe, previous: str, fmap: str) -> str:
+        """``Imfe.pair``: the earlier frame becomes the kernel with which the later one is convolved."""
+        config = model.config
+        (h, w), C, P = config.map_size, config.fmap_channels, config.pair_channels
+        # (h*w, P*9), with 1/sqrt(C) inside: a constant second factor, which onnxruntime packs once at load
+        compress = _array(model.compress_conv.weight).transpose(1, 0, 2, 3).reshape(h * w, P * 9) / math.sqrt(C)
+        f1 = self.op("Reshape", (previous, self._shape("motion.positions", C, h * w)), "motion.previous")
+        k = self.op("MatMul", (f1, self.weight("motion.compress", compress)), "motion.product")  # (C, P*9)
+        k = self.op("Reshape", (k, self._shape("motion.split", C, P, 9)), "motion.channels_first")
+        k = self.op("Transpose", (k,), "motion.channels_second", perm=(1, 0, 2))
+        k = self.op("Reshape", (k, self._shape("motion.kernel_shape", P, C, 3, 3)), "motion.kernel")
+        assert model.compress_conv.bias is not None
+        bias = self.weight("motion.bias", _array(model.compress_conv.bias))
+        return self.op("Conv", (fmap, k, bias), "pair", kernel_shape=(3, 3), pads=(1, 1, 1, 1))
+
+    def head(self, model: Imfe, pairs: str) -> tuple[str, str]:
+        x = pairs
+        motion = model.motion_encoder
+        for name, part in (("corr1", motion.convcorr1), ("corr2", motion.convcorr2), ("conv", motion.conv)):
+            x = self._conv(x, cast(nn.Conv2d, part[0]), None, f"head.{name}", relu=True)
+        x = self._conv(x, model.mid_conv, None, "head.mid")
+        for stage in ("layer3", "layer4"):
+            for i, block in enumerate(cast(nn.Sequential, getattr(model.resnet, stage))):
+                x = self._bottleneck(x, cast(Bottleneck, block), f"head.{stage}.{i}")
+        config = model.config
+        h, w = config.last_map_size
+        x = self.op("Reshape", (x, self._shape("head.flat_shape", 1, config.feature_dim, h * w)), "head.flat")
+        features = self.op("ReduceMean", (x,), "features", axes=(2,), keepdims=0)
+        regions = self.op("MatMul", (x, self.weight("head.region_pool", _array(model.region_pool))), "regions")
+        return features, regions
+
+    def _residual_block(self, x: str, block: ResidualBlock, name: str) -> str:
+        y = self._conv(x, *_conv_norm(block.convnormrelu1), f"{name}.conv1", relu=True)
+        y = self._conv(y, *_conv_norm(block.convnormrelu2), f"{name}.conv2", relu=True)
+        if isinstance(block.downsample, nn.Sequential):
+            x = self._conv(x, *_conv_norm(block.downsample), f"{name}.downsample")
+        return self._add_relu(x, y, name)
+
+    def _bottleneck(self, x: str, block: Bottleneck, name: str) -> str:
+        y = self._conv(x, block.conv1, block.bn1, f"{name}.conv1", relu=True)
+        y = self._conv(y, block.conv2, block.bn2, f"{name}.conv2", relu=True)
+        y = self._conv(y, block.conv3, block.bn3, f"{name}.conv3")
+        if isinstance(block.downsample, nn.Sequential):
+            x = self._conv(x, *_conv_norm(block.downsample), f"{name}.downsample")
+        return self._add_relu(x, y, name)
+
+    def _add_relu(self, x: str, y: str, name: str) -> str:
+        return self.op("Relu", (self.op("Add", (x, y), f"{name}.sum"),), f"{name}.relu")
+
+    def _conv(
+        self, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, name: str, relu: bool = False, output: str = ""
+    ) -> str:
+        weight, bias = _folded(conv, norm)
+        return self._convolve(x, weight, bias, conv, name, relu, output)
+
+    def _convolve(
+        self,
+        x: str,
+        weight: NDArray[np.float64],
+        bias: NDArray[np.float64],
+        conv: nn.Conv2d,
+        name: str,
+        relu: bool = False,
+        output: str = "",
+    ) -> str:
+        """A convolution with the geometry of ``conv``, and ReLU after it if asked."""
+        pad = cast(tuple[int, int], conv.padding)
+        weights = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
+        y = self.op(
+            "Conv", (x, *weights), output or name, kernel_shape=conv.kernel_size, strides=conv.stride, pads=(*pad, *pad)
+        )
+        return self.op("Relu", (y,), f"{name}.relu") if relu else y
+
+    def _shape(self, name: str, *dims: int) -> str:
+        return self.weight(name, np.array(dims, np.int64))
+
+
+def _conv_norm(part: nn.Sequential) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    return cast(nn.Conv2d, part[0]), cast(nn.BatchNorm2d, part[1])
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight and bias of a convolution with the BatchNorm after it (in eval mode) taken in."""
+    weight = _array(conv.weight)
+    bias = _array(conv.bias) if conv.bias is not None else np.zeros(len(weight))
+    if norm is None:
+        return weight, bias
+    assert norm.running_mean is not None and norm.running_var is not None
+    gain = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
+    return weight * gain.reshape(-1, 1, 1, 1), (bias - _array(norm.running_mean)) * gain + _array(norm.bias)
+
+
+def _array(value: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = value.detach().double().cpu().numpy()
+    return array
+
+
+def _parity(model: Imfe, file: ModelFile) -> float:
+    """Stream noise frames at the largest and at the smallest hop; relative error against ``Imfe.along``."""
+    config = model.config
+    count = PARITY_CLIPS * config.clip_length
+    frames = np.random.default_rng(0).integers(0, 256, (count, config.height, config.width, 3), np.uint8)
+    worst = 0.0
+    for hop in (config.clip_length, 1):
+        seen = frames if hop > 1 else frames[: config.clip_length + 2]
+        with torch.inference_mode():
+            expected = model.along(model.normalise(torch.from_numpy(seen))[None], hop)
+        with ImfeStream(file, hop=hop) as stream:
+            found = [out for frame in seen if (out := stream.step(frame)) is not None]
+        for index, values in enumerate(([out.features for out in found], [out.regions for out in found])):
+            worst = max(worst, relative_error(np.stack(values), expected[index][0].numpy()))
+    return worst

@@ -1,0 +1,81 @@
+"""The last steps of every export: simplify, name, check against torch, and only then put the file in place."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxsim
+from numpy.typing import NDArray
+
+from edge_runtime.errors import EdgeError, InputError
+from edge_runtime.models.file import ModelFile, load_model
+from edge_runtime.models.metadata import Metadata, to_props
+
+# Largest difference to torch over the largest value. Summing in another order costs about 1e-6; a wrong graph, 1e-1.
+TOLERANCE = 1e-4
+
+Check = Callable[[ModelFile], float]  # runs the file as a device will; gives its relative error against torch
+
+
+class ParityError(EdgeError):
+    """The exported graph does not compute what the network computes."""
+
+
+def write_model(model: onnx.ModelProto, metadata: Metadata, out: str | Path, check: Check) -> float:
+    """Write ``model`` to ``out`` if it loads in the runtime and passes ``check``; else no file is left.
+
+    Returns:
+        The relative error that was found.
+
+    Raises:
+        ParityError: an error above ``TOLERANCE``.
+        InputError: ``out`` cannot be written.
+    """
+    out = Path(out)
+    simplified, agrees = onnxsim.simplify(model)
+    if not agrees:
+        raise ParityError(f"{out.name}: onnxsim changed what the graph computes; nothing was written")
+    onnx.helper.set_model_props(simplified, to_props(metadata))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=".export-", dir=out.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    try:
+        draft = Path(folder) / out.name
+        onnx.save(simplified, str(draft))
+        difference = check(load_model(draft))
+        if not difference <= TOLERANCE:  # NaN is a failure too
+            raise ParityError(
+                f"{out.name}: differs from torch by {difference:.1e} of the largest value, allowed is {TOLERANCE:.0e}; "
+                "nothing was written"
+            )
+        draft.replace(out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return difference
+
+
+def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Largest difference over the largest expected magnitude."""
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hash of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def utc_now() -> str:
+    """Now, UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
