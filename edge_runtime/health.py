@@ -78,7 +78,7 @@ class Vitals:
     """What was seen, as monotonic nanoseconds (None: never), and the two opinions of others."""
 
     launched_ns: int
-    first_frame_ns: int | None = None
+    flowing_since_ns: int | None = None  # first frame since the start, or since the last silence
     frame_ns: int | None = None
     result_ns: int | None = None
     warm: bool = False
@@ -89,11 +89,11 @@ class Vitals:
 
 def assess(vitals: Vitals, now_ns: int, thresholds: Thresholds) -> State:
     """The one word for ``vitals`` at the moment ``now_ns``; the gravest that holds."""
-    if vitals.frame_ns is None or vitals.first_frame_ns is None:
+    if vitals.frame_ns is None or vitals.flowing_since_ns is None:
         late = vitals.reconnecting or now_ns - vitals.launched_ns > thresholds.startup_s * 1e9
         return State.STARVED if late else State.STARTING
     # the newest frame against the newest result: a camera that stops must not look like a network that hangs
-    answered_ns = max(vitals.result_ns or 0, vitals.first_frame_ns)
+    answered_ns = max(vitals.result_ns or 0, vitals.flowing_since_ns)
     if vitals.frame_ns - answered_ns > thresholds.hung_s * 1e9:
         return State.HUNG
     if vitals.reconnecting or now_ns - vitals.frame_ns > thresholds.starved_s * 1e9:
@@ -126,13 +126,16 @@ class HealthMonitor:
         self._throttled = throttled
         self._clock = clock
         self._vitals = Vitals(launched_ns=clock())  # replaced as a whole by the sink thread: readers need no lock
-        self._fed_frame_ns: int | None = None
+        self._frames = 0
+        self._fed_frames = 0
         self.started = False
 
     def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None:
-        now = self._clock()
-        first = now if self._vitals.first_frame_ns is None else self._vitals.first_frame_ns
-        self._vitals = replace(self._vitals, frame_ns=now, first_frame_ns=first, reconnecting=False)
+        now, vitals = self._clock(), self._vitals
+        silent = vitals.frame_ns is None or now - vitals.frame_ns > self.thresholds.starved_s * 1e9
+        since = now if silent else vitals.flowing_since_ns  # results are owed from then on, not from before the outage
+        self._vitals = replace(vitals, frame_ns=now, flowing_since_ns=since, reconnecting=False)
+        self._frames += 1
 
     def emit(self, event: Event) -> None:
         if isinstance(event, Result):
@@ -168,6 +171,6 @@ class HealthMonitor:
         The known reasons: the run is still starting, or its source is reconnecting.
         """
         vitals, state = self._vitals, self.state()
-        moved = vitals.frame_ns != self._fed_frame_ns
-        self._fed_frame_ns = vitals.frame_ns
+        moved = self._frames != self._fed_frames
+        self._fed_frames = self._frames
         return state is State.STARTING or vitals.reconnecting or (moved and state is not State.HUNG)

@@ -6,10 +6,11 @@ computed while nobody looks.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 from edge_runtime import __version__
@@ -17,16 +18,10 @@ from edge_runtime.events import Event, Fault, Result, Segment, Start
 from edge_runtime.health import HealthMonitor
 from edge_runtime.pipeline.accounting import Account
 from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
+from edge_runtime.report.device import Reading
 from edge_runtime.sinks.prometheus import Metrics, StageMetrics
 
-
-@dataclass(frozen=True, slots=True)
-class DeviceReading:
-    """The machine right now; None where it has no such sensor."""
-
-    temperature_c: float | None = None
-    throttled: bool = False
-    rss_bytes: int | None = None
+_READING_LASTS_NS = 1_000_000_000  # a look takes 1 ms, and on a Raspberry Pi may start a process
 
 
 class Telemetry:
@@ -39,13 +34,16 @@ class Telemetry:
         monitor: StageMonitor,
         account: Account,
         health: HealthMonitor,
-        device: Callable[[], DeviceReading] = DeviceReading,
+        device: Callable[[], Reading],
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.health = health
         self._monitor = monitor
         self._account = account
         self._device = device
+        self._reading: Reading | None = None
+        self._reading_ns = 0
+        self._reading_lock = threading.Lock()
         self._clock = clock
         self._launched_ns = clock()
         self._results: Counter[str] = Counter()
@@ -66,9 +64,17 @@ class Telemetry:
     def close(self) -> None:
         """Nothing is held."""
 
+    def device(self) -> Reading:
+        """The device, looked at once a second at most however many ask."""
+        with self._reading_lock:
+            now = self._clock()
+            if self._reading is None or now - self._reading_ns > _READING_LASTS_NS:
+                self._reading, self._reading_ns = self._device(), now
+            return self._reading
+
     def status(self) -> dict[str, Any]:
         """The live figures as JSON: state, frames, recent latencies, faults, device."""
-        device = self._device()
+        device = self.device()
         return {
             "state": self.health.state(),
             "uptime_s": (self._clock() - self._launched_ns) / 1e9,
@@ -76,16 +82,12 @@ class Telemetry:
             "frames": self._account.snapshot(),
             "stages": self._monitor.live(),
             "faults": dict(self._faults.copy()),
-            "device": {
-                "temperature_c": device.temperature_c,
-                "throttled": device.throttled,
-                "rss_mb": None if device.rss_bytes is None else round(device.rss_bytes / 2**20, 1),
-            },
+            "device": asdict(device),
         }
 
     def metrics(self, sink_errors: Mapping[str, int] | None = None, viewers: int | None = None) -> Metrics:
         """Everything since the start, for Prometheus."""
-        device = self._device()
+        device = self.device()
         frames = self._account.snapshot()
         summary = self._monitor.summary()
         return Metrics(
@@ -103,7 +105,7 @@ class Telemetry:
             sink_errors=sink_errors or {},
             frame_age_s=self.health.frame_age_s,
             temperature_c=device.temperature_c,
-            rss_bytes=device.rss_bytes,
+            rss_bytes=round(device.rss_mb * 2**20),
             viewers=viewers,
             build=self._build,
         )

@@ -25,11 +25,11 @@ QUALITY = 75
 class Picture:
     """A mailbox for the newest frame and the JPEG made of it."""
 
-    def __init__(self, draw: Callable[[npt.NDArray[np.uint8]], None]) -> None:
-        """``draw`` paints the overlay into the reduced BGR picture, in place."""
+    def __init__(self, draw: Callable[[npt.NDArray[np.uint8], float], None]) -> None:
+        """``draw(image, t)`` paints the overlay into the reduced BGR picture of the moment ``t``, in place."""
         self._draw = draw
         self._changed = threading.Condition()
-        self._frame: npt.NDArray[np.uint8] | None = None
+        self._frame: tuple[npt.NDArray[np.uint8], float] | None = None
         self._offered = 0  # counted, because a camera may hand out the same buffer again
         self._jpeg = b""
         self._number = 0
@@ -42,9 +42,9 @@ class Picture:
     def viewers(self) -> int:
         return self._viewers
 
-    def show(self, image: npt.NDArray[np.uint8]) -> None:
-        """Offer a BGR ``(H, W, 3)`` frame; kept by reference, never changed."""
-        self._frame = image
+    def show(self, image: npt.NDArray[np.uint8], t: float) -> None:
+        """Offer a BGR ``(H, W, 3)`` frame of the moment ``t`` (s); kept by reference, never changed."""
+        self._frame = (image, t)
         self._offered += 1
         if self._viewers:
             with self._changed:
@@ -85,18 +85,18 @@ class Picture:
                 encoded, frame = self._offered, self._frame
             begun = time.monotonic()
             assert frame is not None
-            jpeg = self._to_jpeg(frame)
+            jpeg = self._to_jpeg(*frame)
             with self._changed:
                 self._jpeg = jpeg
                 self._number += 1
                 self._changed.notify_all()
             time.sleep(max(0.0, 1 / RATE_HZ - (time.monotonic() - begun)))
 
-    def _to_jpeg(self, image: npt.NDArray[np.uint8]) -> bytes:
+    def _to_jpeg(self, image: npt.NDArray[np.uint8], t: float) -> bytes:
         height, width = image.shape[:2]
         size = (WIDTH, max(1, round(height * WIDTH / width))) if width > WIDTH else (width, height)
         small = np.asarray(
             cv2.resize(image, size, interpolation=cv2.INTER_AREA) if width > WIDTH else image.copy(), np.uint8
         )
-        self._draw(small)
+        self._draw(small, t)
         return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])

@@ -38,15 +38,15 @@ from importlib import resources
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.errors import InputError
-from edge_runtime.events import Event, Fault, Features, Result, Start, to_json
+from edge_runtime.events import Event, Fault, Features, Start, to_json
 from edge_runtime.health import HealthMonitor
 from edge_runtime.redaction import read_secret, redact
 from edge_runtime.sinks.feed import Feed
+from edge_runtime.sinks.overlay import Overlay
 from edge_runtime.sinks.picture import Picture
 from edge_runtime.sinks.prometheus import CONTENT_TYPE, exposition
 from edge_runtime.sources.base import Frame
@@ -151,7 +151,8 @@ class WebSink:
             InputError: the address cannot be listened on.
         """
         self._telemetry = telemetry
-        self._result: Result | None = None
+        self._overlay = Overlay()
+        self._overlay_lock = threading.Lock()  # events arrive on one thread, pictures are drawn on another
         self.feed = Feed()
         self.picture = Picture(self._draw)
         try:
@@ -166,13 +167,13 @@ class WebSink:
         _log.info("serving http://%s/", self.address)
 
     def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None:
-        self.picture.show(image)
+        self.picture.show(image, frame.t)
 
     def emit(self, event: Event) -> None:
         if isinstance(event, Features):
             return  # 2048 numbers that no page shows
-        if isinstance(event, Result):
-            self._result = event
+        with self._overlay_lock:
+            self._overlay.take(event)
         text = to_json(event)
         self.feed.put(redact(text) if isinstance(event, Start | Fault) else text)
 
@@ -195,25 +196,9 @@ class WebSink:
     def metrics(self) -> str:
         return exposition(self._telemetry.metrics(viewers=self.picture.viewers))
 
-    def _draw(self, image: npt.NDArray[np.uint8]) -> None:
-        result = self._result
-        if result is not None:
-            draw_label(image, result.label, result.score if result.warm else None)
-
-
-def draw_label(image: npt.NDArray[np.uint8], label: str, score: float | None) -> None:
-    """Write the action and its score (None: still warming up) into the lower left corner of a BGR picture, in place."""
-    height, width = image.shape[:2]
-    scale = max(width, 160) / 900
-    text = f"{label}  {score:.0%}" if score is not None else "warming up"
-    text = text.encode("ascii", "replace").decode()  # Hershey fonts know no more
-    (text_width, text_height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    pad = max(4, text_height // 2)
-    top = height - text_height - below - 2 * pad
-    band = image[max(top, 0) :, : text_width + 2 * pad]
-    band[:] = band // 3
-    origin = (pad, height - below - pad)
-    cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    def _draw(self, image: npt.NDArray[np.uint8], t: float) -> None:
+        with self._overlay_lock:
+            self._overlay.draw(image, t)
 
 
 _PROBES: dict[str, Callable[[HealthMonitor], bool]] = {

@@ -2,7 +2,7 @@
 "use strict";
 
 const WINDOW_S = 60;
-const COLOURS = ["#4c9be8", "#e8804c", "#5bb974", "#c377e0", "#e0b000", "#e05c7b", "#3fb8af", "#8b8f98", "#9c6b30", "#7a86ff"];
+const COLOURS = ["#ff9942", "#3caad6", "#5ac86e", "#dc6ec8", "#e6dc46", "#f0646e", "#78c8be", "#8282eb"]; // as in overlay.py
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
 
@@ -139,14 +139,15 @@ function pairs(id, rows) {
 function drawStatus(status) {
   setState(status.state);
   const { captured, processed, dropped } = status.frames;
-  const { temperature_c: celsius, throttled, rss_mb: memory } = status.device;
+  const { temperature_c: celsius, throttled, rss_mb: memory, cpu_percent: own, other_percent: others } = status.device;
   $("facts").textContent = [clock(status.uptime_s), celsius == null ? null : `${celsius.toFixed(0)} °C`].filter(Boolean).join(" · ");
   $("stages").replaceChildren(...Object.entries(status.stages)
     .sort(([a], [b]) => (b === "capture_to_result") - (a === "capture_to_result")).map(stageRow));
   pairs("frames", [["captured", count(captured)], ["processed", count(processed)],
     ...Object.entries(dropped).map(([reason, n]) => [`dropped: ${reason}`, count(n)])]);
   pairs("device", [["temperature", celsius == null ? "no sensor" : `${celsius.toFixed(1)} °C`],
-    ["throttled", throttled ? "yes" : "no"], ["memory", memory == null ? "–" : `${memory.toFixed(0)} MB`],
+    ["throttled", throttled == null ? "not told" : throttled.join(", ") || "no"],
+    ["processor", `${own.toFixed(0)} % here, ${others.toFixed(0)} % others`], ["memory", `${memory.toFixed(0)} MB`],
     ["newest frame", status.frame_age_s == null ? "none yet" : `${status.frame_age_s.toFixed(1)} s ago`],
     ["viewers", count(status.viewers)]]);
 }

@@ -12,10 +12,21 @@ from edge_runtime.events import Event, Result, Segment, Start
 from edge_runtime.health import HealthMonitor
 from edge_runtime.pipeline.accounting import Account
 from edge_runtime.pipeline.budgets import Budgets, StageMonitor
+from edge_runtime.report.device import Reading
 from edge_runtime.sinks.base import FrameSink, Sink
 from edge_runtime.sources.base import Frame
-from edge_runtime.telemetry import DeviceReading, Telemetry
+from edge_runtime.telemetry import Telemetry
 
+READING = Reading(
+    t_s=1.0,
+    temperature_c=61.5,
+    cpu_mhz=2400.0,
+    throttled=(),
+    gpu_percent=None,
+    cpu_percent=40.0,
+    other_percent=5.0,
+    rss_mb=128.0,
+)
 LABELS = ("hand-shake", "hug", "kick")
 
 
@@ -38,7 +49,7 @@ class FakeRun:
         self.monitor = StageMonitor(Budgets.derive(30, 6))
         self.account = Account()
         self.health = HealthMonitor()
-        self.telemetry = Telemetry(self.monitor, self.account, self.health, lambda: DeviceReading(61.5, False, 1 << 27))
+        self.telemetry = Telemetry(self.monitor, self.account, self.health, lambda: READING)
         self.sinks += [self.health, self.telemetry]
         self.frames = 0
 
