@@ -162,7 +162,8 @@ def _at_batch_one(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _value_bytes(value: onnx.ValueInfoProto) -> int:
-    return 4 * math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    elements: int = math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    return 4 * elements
 
 
 def to_text(report: Inspection) -> str:

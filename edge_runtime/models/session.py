@@ -101,7 +101,9 @@ def _open(data: bytes, threads: int, provider: str) -> ort.InferenceSession:
     options.log_severity_level = 3  # errors come back as exceptions; warnings of the optimiser are not for users
     names = [PROVIDERS[provider]] if provider == "cpu" else [PROVIDERS[provider], PROVIDERS["cpu"]]
     # its own fall-back prints to stdout, where results may go, and retries; ours is in open_session
-    return ort.InferenceSession(data, options, providers=names, enable_fallback=0)
+    session = ort.InferenceSession(data, options, providers=names, enable_fallback=0)
+    session._model_bytes = None  # kept only to open the session again elsewhere: 102 MB for the published IMFE
+    return session
 
 
 def _short_name(provider: str) -> str:

@@ -69,7 +69,7 @@ class ImfeStream:
         self.metadata = file.metadata
         self.sha256 = file.sha256
         self.hop = self.metadata.hops[0] if hop is None else hop
-        self._observer = observer or ignore
+        self._observer: Observer = ignore
         self._seen = 0  # frames since the start or the last reset
         self._since_output = 0
         try:
@@ -79,12 +79,15 @@ class ImfeStream:
             raise InputError(f"{file.path}: the model does not run: {str(error).splitlines()[0][:200]}") from None
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from None
+        self._observer = observer or ignore
 
     def _open(self, file: ModelFile, threads: int, provider: str) -> None:
-        stages = {name: cut(file.proto, stage) for name, stage in self.metadata.stages.items()}
+        # one stage at a time: the published network's weights are 102 MB, and each stage's copy is dropped at once
         sessions = {
-            name: open_session(proto.SerializeToString(), threads=threads, provider=provider, name=f"imfe.{name}")
-            for name, proto in stages.items()
+            name: open_session(
+                cut(file.proto, stage).SerializeToString(), threads=threads, provider=provider, name=f"imfe.{name}"
+            )
+            for name, stage in self.metadata.stages.items()
         }
         self.providers = {f"imfe.{name}": session.provider for name, session in sessions.items()}
         self._encoder, self._motion, self._head = (Binding(sessions[name]) for name in ("encoder", "motion", "head"))
@@ -93,7 +96,7 @@ class ImfeStream:
         self._frame = np.zeros((1, meta.height, meta.width, 3), np.uint8)
         self._encoder.bind_input("frame", tensor(self._frame))
         shape = _static(sessions["encoder"], "fmap")
-        self._fmaps = [tensor(np.zeros(shape, np.float32)) for _ in range(2)]  # this frame's and the previous one's
+        self._fmap, self._previous_fmap = (tensor(np.zeros(shape, np.float32)) for _ in range(2))
 
         self._pairs = _PairBuffer(meta.clip_length - 1, _static(sessions["motion"], "pair"))
         self._head_input = meta.stages["head"].inputs[0]
@@ -104,16 +107,17 @@ class ImfeStream:
         self._head.bind_output("regions", tensor(self._regions))
 
     def _warm_up(self) -> None:
-        """Run every stage once, so that the first real frame is not the slow one and a damaged model fails here."""
+        """Run every stage, so that the first real frame is not the slow one and a damaged model fails here."""
         self.reset()
-        observer, self._observer = self._observer, ignore
-        grey = np.full(self._frame.shape[1:], 127, np.uint8)
-        for _ in range(self.metadata.clip_length):
-            out = self.step(grey)
-        self._observer = observer
-        self.reset()
-        if out is None or not (np.isfinite(out.features).all() and np.isfinite(out.regions).all()):
+        self._frame.fill(127)
+        self._encode()
+        self._encode()
+        while not self._pairs.full:
+            self._compare()
+        out = self._describe()
+        if not (np.isfinite(out.features).all() and np.isfinite(out.regions).all()):
             raise InputError("computes no finite number from a grey clip; the file is damaged")
+        self.reset()
 
     @property
     def hop(self) -> int:
@@ -151,24 +155,33 @@ class ImfeStream:
                 f"frame: expected uint8 {self._frame.shape[1:]}, found {frame.dtype} {frame.shape}; resize it first"
             )
         np.copyto(self._frame[0], frame)
-        previous, current = self._fmaps
-        self._encoder.bind_output("fmap", current)
-        run_stage(self._encoder, "imfe.encoder", self._observer)
-        self._fmaps = [current, previous]
+        self._encode()
         self._seen += 1
         self._since_output += 1
-
         if self._seen > 1 and self._pair_is_needed():
-            self._motion.bind_input("previous_fmap", previous)
-            self._motion.bind_input("fmap", current)
-            self._motion.bind_output("pair", self._pairs.next_slot())
-            run_stage(self._motion, "imfe.motion", self._observer)
+            self._compare()
         else:
             self._pairs.clear()
-
         if self._since_output < self._hop or not self._pairs.full:
             return None
         self._since_output = 0
+        return self._describe()
+
+    def _encode(self) -> None:
+        """Frame -> fmap; the one before stays."""
+        self._previous_fmap, self._fmap = self._fmap, self._previous_fmap
+        self._encoder.bind_output("fmap", self._fmap)
+        run_stage(self._encoder, "imfe.encoder", self._observer)
+
+    def _compare(self) -> None:
+        """Both fmaps -> the next pair, in its place among its clip's."""
+        self._motion.bind_input("previous_fmap", self._previous_fmap)
+        self._motion.bind_input("fmap", self._fmap)
+        self._motion.bind_output("pair", self._pairs.next_slot())
+        run_stage(self._motion, "imfe.motion", self._observer)
+
+    def _describe(self) -> ImfeOutput:
+        """The clip's pairs -> features and regions."""
         self._head.bind_input(self._head_input, self._pairs.window())
         run_stage(self._head, "imfe.head", self._observer)
         return ImfeOutput(self._features[0].copy(), self._regions[0].copy())

@@ -58,7 +58,7 @@ class RtStgcnBatch:
             raise InputError(f"slots: expected at least 1, found {slots}")
         self.metadata = meta = file.metadata
         self.sha256 = file.sha256
-        self._observer = observer or ignore
+        self._observer: Observer = ignore
         session = open_session(file.data, threads=threads, provider=provider, name=str(file.path))
         self.providers = {"rtstgcn": session.provider}
         self._x = np.zeros((slots, meta.in_channels, meta.graph.num_node), np.float32)
@@ -74,6 +74,7 @@ class RtStgcnBatch:
         if not np.isfinite(self._logits).all():
             raise InputError(f"{file.path}: computes no finite number from random input; the file is damaged")
         self.reset()
+        self._observer = observer or ignore
 
     def _bind(self, session: Session, *, spare: int) -> bool:
         """Lay out the state, run one step on random numbers in place, and say whether the sums came out right."""
