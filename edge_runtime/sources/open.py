@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_runtime.errors import InputError
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.demo import DemoSource
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.skeleton import open_skeleton
 from edge_runtime.sources.stream import StreamSource
@@ -25,6 +26,7 @@ def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True
     one.add_argument(
         "--skeleton", metavar="FILE|-", help="joints or sensors: .npy (C, L, V[, M]), .csv, or - for stdin"
     )
+    one.add_argument("--demo", action="store_true", help="a generated person doing one action after another")
     group.add_argument("--rate", metavar="HZ", type=float, help="of pictures or samples without a clock of their own")
     group.add_argument("--size", metavar="WxH", type=_size, help="ask this of the camera")
     group.add_argument("--fps", metavar="HZ", type=float, help="ask this of the camera")
@@ -54,6 +56,8 @@ def open_source(options: argparse.Namespace, model_fps: float) -> Source:
         return ImagesSource(options.images, rate)
     if options.skeleton is not None:
         return open_skeleton(options.skeleton, options.rate, model_fps)
+    if options.demo:
+        return DemoSource()
     raise InputError("no source: give one of --camera, --video, --rtsp, --images, --skeleton, --demo")
 
 

@@ -1,0 +1,1 @@
+"""A generated person: how it moves (`motion`) and how it looks (`scene`)."""
