@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import EdgeError, InputError
 from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.metadata import Metadata, to_props
+from trainer.export.order import write_after
 
 # Largest difference to torch over the largest value. Summing in another order costs about 1e-6; a wrong graph, 1e-1.
 TOLERANCE = 1e-4
@@ -28,8 +29,17 @@ class ParityError(EdgeError):
     """The exported graph does not compute what the network computes."""
 
 
-def write_model(model: onnx.ModelProto, metadata: Metadata, out: str | Path, check: Check) -> float:
+def write_model(
+    model: onnx.ModelProto,
+    metadata: Metadata,
+    out: str | Path,
+    check: Check,
+    order: Mapping[str, str] | None = None,
+) -> float:
     """Write ``model`` to ``out`` if it loads in the runtime and passes ``check``; else no file is left.
+
+    Args:
+        order: tensors to be written after others, see :func:`write_after`.
 
     Returns:
         The relative error that was found.
@@ -42,6 +52,7 @@ def write_model(model: onnx.ModelProto, metadata: Metadata, out: str | Path, che
     simplified, agrees = onnxsim.simplify(model)
     if not agrees:
         raise ParityError(f"{out.name}: onnxsim changed what the graph computes; nothing was written")
+    write_after(simplified, order or {})
     onnx.helper.set_model_props(simplified, to_props(metadata))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -285,13 +285,13 @@ class RtStgcn(nn.Module):
 
     def initial_state(self, N: int = 1) -> State:
         """Memory before the first frame."""
-        return State(0, tuple(layer.initial_state(N) for layer in self._layers))
+        return State(0, tuple(layer.initial_state(N) for layer in self.layers))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One frame (N, C, V) -> logits (N, classes) and the new memory; the old one stays as it was."""
         y = self._embed(x.transpose(1, 2)[:, None])[:, 0]
         layers = []
-        for layer, before in zip(self._layers, state.layers, strict=True):
+        for layer, before in zip(self.layers, state.layers, strict=True):
             y, after = layer.step(y, self.A, before, state.steps)
             layers.append(after)
         return self._classify(y), State(state.steps + 1, tuple(layers))
@@ -308,7 +308,8 @@ class RtStgcn(nn.Module):
         return pointwise(self.fcn_out, x.mean(-2))
 
     @property
-    def _layers(self) -> list[Layer]:
+    def layers(self) -> list[Layer]:
+        """The layers, typed."""
         return [layer for layer in self.st_gcn if isinstance(layer, Layer)]
 
     @property
