@@ -23,6 +23,7 @@ class Start:
     hop: int
     fps: float
     policy: str
+    background: str | None = None  # the label that means that no action is going on
 
 
 @dataclass(frozen=True, slots=True)

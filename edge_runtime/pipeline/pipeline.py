@@ -273,6 +273,7 @@ class Pipeline:
             hop=self._recogniser.hop,
             fps=self._recogniser.fps,
             policy=self._governor.policy.name,
+            background=self._recogniser.background,
         )
 
     # ---- the end

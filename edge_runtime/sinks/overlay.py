@@ -46,14 +46,14 @@ class Overlay:
     """Takes events, draws their state over pictures."""
 
     def __init__(self) -> None:
-        self._labels: tuple[str, ...] = ()
+        self._labels: list[str] = []  # the background has no colour of its own
         self._results: dict[int | None, Result] = {}  # newest of each body
         self._ticks: deque[Result] = deque(maxlen=_MAX_TICKS)
         self._segments: deque[Segment] = deque(maxlen=256)
 
     def take(self, event: Event) -> None:
         if isinstance(event, Start):
-            self._labels = event.labels
+            self._labels = [label for label in event.labels if label != event.background]
         elif isinstance(event, Result):
             self._results[event.body] = event
             self._ticks.append(event)
@@ -101,7 +101,7 @@ class Overlay:
         _shade(image, 0, top - round(4 * scale), width, height)
 
         def x(moment: float) -> int:
-            return round(width * (1 - (t - moment) / TIMELINE_S))
+            return int(width * (1 - (t - moment) / TIMELINE_S))
 
         period = _period(self._ticks)
         for result in self._ticks:

@@ -19,8 +19,8 @@ from edge_runtime.sinks.jsonl import check_folder
 from edge_runtime.sinks.overlay import Image, Overlay
 from edge_runtime.sources.base import Frame, SourceInfo
 
-MAX_SIDE = 1280  # pixels; encoding 4K would take more of a small device than recognising it
-MIN_SIDE = 320  # smaller pictures are enlarged, for the text to be legible
+MAX_SIDE = 1280  # pixels, the longer side; encoding 4K would take more of a small device than recognising it
+MIN_SIDE = 640  # the longer side; smaller pictures are enlarged, for the text to be legible
 MAX_FPS = 60.0
 _FALLBACK_FPS = 30.0
 # A longer silence (a camera that was away) is cut out rather than filled with repeats.
