@@ -33,10 +33,10 @@ CHECKED_AT_ONCE = 65_536  # frames read together when looking for NaN: bounds me
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One recording: ``features`` float32 (C, L, V), ``labels`` int64 (L,)."""
+    """One recording: ``features`` (C, L, V), as stored and where stored, ``labels`` int64 (L,)."""
 
     name: str
-    features: FloatArray
+    features: npt.NDArray[Any]
     labels: LabelArray
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class TrialSet(Sequence[Trial]):
             return TrialSet(self.sources[index], self.classes)
         source = self.sources[index]
         features = source.features if source.features.ndim == 3 else source.features[..., 0]
-        return Trial(source.name, np.ascontiguousarray(features, dtype=np.float32), source.labels)
+        return Trial(source.name, features, source.labels)
 
     def __iter__(self) -> Iterator[Trial]:
         return (self[i] for i in range(len(self)))

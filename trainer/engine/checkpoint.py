@@ -2,6 +2,9 @@
 
 A checkpoint is written beside its final name and moved there in one step, so that the name always holds a whole file:
 the old one or the new one. It is read with ``weights_only=True``: tensors and plain values, never code.
+
+No random generator's state is kept: every random choice of a training step is drawn from a generator seeded by what
+identifies the step, so that a resumed run draws what the uninterrupted one would have drawn.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 import pickle
 import random
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -57,36 +61,15 @@ def load(path: Path, map_location: str | torch.device = "cpu") -> State:
     return state
 
 
-def random_state() -> State:
-    """The state of every random generator that training draws from, as plain values and tensors."""
-    version, keys, gauss = random.getstate()
-    name, words, position, has_gauss, cached = np.random.get_state()
-    state: State = {
-        "python": [version, list(keys), gauss],
-        "numpy": [name, torch.from_numpy(np.asarray(words, dtype=np.int64)), position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def restore_random_state(state: State) -> None:
-    """Put every generator back where ``random_state`` found it."""
-    version, keys, gauss = state["python"]
-    random.setstate((version, tuple(keys), gauss))
-    name, words, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, words.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([item.cpu() for item in state["cuda"]])
-
-
-def seed_everything(seed: int, deterministic: bool = True) -> None:
-    """Seed every generator; ``deterministic`` also forbids kernels whose result depends on the order of threads."""
+def seed_everything(*identity: int) -> None:
+    """Seed every generator by what identifies the moment: the run's seed, the step, the process."""
+    seed = zlib.crc32(repr(identity).encode())
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed)
     torch.manual_seed(seed)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for on CUDA
-        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def deterministic() -> None:
+    """Forbid kernels whose result depends on the order of threads (warn where there is no other)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for on CUDA
+    torch.use_deterministic_algorithms(True, warn_only=True)
