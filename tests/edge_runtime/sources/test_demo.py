@@ -77,7 +77,7 @@ def test_a_clip_is_its_seed():
 
 def test_an_action_changes_the_picture_more_than_noise_and_shake_do():
     def change(action):
-        frames = np.asarray(list(render(7, [Act(action, 1.0)], (160, 120))), int)
+        frames = np.asarray(list(render(8, [Act(action, 1.0)], (160, 120))), int)
         return np.quantile(np.abs(frames - frames[0]).mean((0, 3)), 0.95)
 
     assert change("jumping-jacks") > 2 * change("standing")
