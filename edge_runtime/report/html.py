@@ -194,7 +194,7 @@ def _distribution(report: dict[str, Any], stage: str) -> str:
     columns = _rebin(buckets, scale)
     most = max(count for _, _, count in columns)
     boxes = [(left, right, count / most * 0.96) for left, right, count in columns]
-    titles = [f"{count} of {figures['n']} passes" for _, _, count in columns]
+    titles = [f"{count / figures['n']:.1%} of {figures['n']} passes" for _, _, count in columns]
     shapes = [svg.bars(boxes, "data", titles), svg.upright(scale(budget), "budget", f"budget {budget:g} ms")]
     top = [(0.0, "0"), (0.96, f"{most / figures['n']:.0%}")]
     percentiles = f"p50 {_value(report, f'stages/{stage}/p50_ms')} · p99 {_value(report, f'stages/{stage}/p99_ms')}"
@@ -206,13 +206,17 @@ def _distribution(report: dict[str, Any], stage: str) -> str:
 
 def _rebin(
     buckets: list[list[float]], scale: Callable[[float], float], columns: int = 72
-) -> list[tuple[float, float, int]]:
-    """The histogram's buckets in columns that can be seen: ``(left, right, count)``, fractions of the width."""
-    counts: dict[int, int] = {}
+) -> list[tuple[float, float, float]]:
+    """The histogram's buckets in columns that can be seen: ``(left, right, passes)``, fractions of the width.
+
+    A bucket that spans two columns is shared out between them; given whole to one, neighbours would swing.
+    """
+    counts: dict[int, float] = {}
     for lower, upper, count in buckets:
-        middle = scale((lower + upper) / 2) if lower else 0.0
-        column = min(max(int(middle * columns), 0), columns - 1)
-        counts[column] = counts.get(column, 0) + int(count)
+        left, right = (max(scale(max(edge, 1e-6)), 0.0) * columns for edge in (lower, upper))
+        for column in range(int(left), min(int(right), columns - 1) + 1):
+            share = (min(column + 1, right) - max(column, left)) / (right - left) if right > left else 1.0
+            counts[column] = counts.get(column, 0.0) + count * share
     return [(column / columns, (column + 0.9) / columns, count) for column, count in sorted(counts.items())]
 
 
@@ -351,13 +355,13 @@ def _comparison(report: dict[str, Any]) -> str:
             else "1"
         )
         rows.append(
-            f"<tr><td>{escape(model['name'])}</td><td>{escape(model['precision'])}</td>"
+            f"<tr><td>{escape(model['name'])}<br>{escape(model['precision'])}</td>"
             f"<td>{_value(report, key + '/ms_per_frame')}</td><td>{ratio}</td></tr>"
         )
     return _card(
         "Models, interleaved",
-        '<div class="scroll"><table><thead><tr><th>model</th><th>precision</th><th>ms a frame</th>'
-        f"<th>time against the first</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
+        '<div class="scroll"><table><thead><tr><th>model</th><th>ms a frame</th>'
+        f"<th>against the first</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
         note="taken in turns, so that heat and neighbours touch all alike; in brackets the 95 % confidence interval",
     )
 

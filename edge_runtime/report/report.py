@@ -59,7 +59,7 @@ def build(
         },
         "warmup": None,
         "frames": summary.frames,
-        "stages": {name: _stage(figures, monitor.histogram(name)) for name, figures in summary.stages.items()},
+        "stages": {name: _stage(figures, monitor.histogram(name)) for name, figures in monitor.summary().items()},
         "jitter": _jitter(intervals),
         "worst": [asdict(item) for item in monitor.worst()],
         "timeline": timeline.as_json(),
