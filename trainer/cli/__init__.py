@@ -1,0 +1,50 @@
+"""``trainer``: everything that happens to a network before it is on a device.
+
+One file a sub-command, and its name is the command: ``imfe_export.py`` is ``trainer imfe export``, ``prepare.py`` is
+``trainer prepare``. Each has ``add_parser(subparsers, name)``, which sets ``run``, a function of the parsed arguments.
+They import torch only when run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+from edge_runtime.errors import EdgeError
+
+GROUPS = {
+    "imfe": "the motion feature network: six RGB frames -> one feature",
+    "rtstgcn": "the graph network that names actions, and the family it is judged against",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="trainer", description="Train, test and export the networks of edge-run.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    groups = {}
+    for name, purpose in GROUPS.items():
+        group = commands.add_parser(name, help=purpose, description=purpose)
+        groups[name] = group.add_subparsers(metavar="COMMAND", required=True)
+    for module in sorted(item.name for item in pkgutil.iter_modules(__path__) if not item.name.startswith("_")):
+        head, _, tail = module.partition("_")
+        subparsers, name = (groups[head], tail) if tail and head in groups else (commands, module)
+        importlib.import_module(f"{__name__}.{module}").add_parser(subparsers, name.replace("_", "-"))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it went well, the error's own code and one line when it did not."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except EdgeError as error:
+        print(f"trainer: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130

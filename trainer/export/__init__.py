@@ -1,0 +1,8 @@
+"""torch -> step graphs that edge_runtime runs, each compared with torch before its file is written."""
+
+from trainer.export.imfe import export_imfe
+from trainer.export.provenance import describe
+from trainer.export.rtstgcn import export_rtstgcn
+from trainer.export.write import ParityError
+
+__all__ = ["ParityError", "describe", "export_imfe", "export_rtstgcn"]

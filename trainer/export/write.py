@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +77,3 @@ def write_model(
 def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """Largest difference over the largest expected magnitude."""
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
-
-
-def sha256_of(path: str | Path) -> str:
-    """Hash of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def utc_now() -> str:
-    """Now, UTC, ISO 8601, whole seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

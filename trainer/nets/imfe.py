@@ -17,6 +17,7 @@ Parameter names are the published ones, so that published checkpoints load as th
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_runtime.errors import InputError
-from trainer.nets.checkpoint import load_state, read_checkpoint
+from trainer.engine import checkpoint as checkpoints
+from trainer.nets.state_dict import load_state
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,27 @@ class ImfeConfig:
             return cls(**{key: _tuples(value) for key, value in raw.items()})
         except TypeError as error:
             raise InputError(f"IMFE config: {error}") from error
+
+
+def read_config(name: str) -> ImfeConfig:
+    """A named configuration, or one from a JSON file with the fields of :class:`ImfeConfig`.
+
+    Raises:
+        InputError: neither a name nor a readable file.
+    """
+    if name in CONFIGS:
+        return CONFIGS[name]
+    try:
+        raw = json.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"IMFE config {name!r}: expected {', '.join(CONFIGS)} or a JSON file ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"IMFE config {name} is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"IMFE config {name}: expected an object, found {type(raw).__name__}")
+    return ImfeConfig.from_dict(raw)
 
 
 def _tuples(value: Any) -> Any:
@@ -339,7 +362,7 @@ def load_imfe(path: str | Path, config: ImfeConfig | None = None) -> Imfe:
     Raises:
         InputError: no such file, not a checkpoint, or names or shapes that do not fit.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = checkpoints.load(Path(path))
     if config is None:
         stored = checkpoint.get("config")
         config = ImfeConfig.from_dict(stored) if isinstance(stored, dict) else CONFIGS["base"]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from edge_runtime.errors import InputError
 from edge_runtime.models.metadata import Graph
-from trainer.nets.checkpoint import load_state, read_checkpoint
+from trainer.engine import checkpoint as checkpoints
 from trainer.nets.config import NetworkOptions, numbered_labels, read_labels, read_options, residual_delays
 from trainer.nets.graph import Strategy, adjacency, load_graph
 from trainer.nets.layers import (
@@ -40,6 +40,7 @@ from trainer.nets.layers import (
     pointwise,
     sliding_sum,
 )
+from trainer.nets.state_dict import load_state
 
 log = logging.getLogger(__name__)
 
@@ -368,7 +369,7 @@ def load_rtstgcn(
         InputError: a file that cannot be read, or a checkpoint that does not fit the configuration.
     """
     options = read_options(config, *SECTIONS)
-    stored = read_checkpoint(checkpoint)
+    stored = checkpoints.load(Path(checkpoint))
     names = read_labels(labels) if labels is not None else options.labels
     if names is None:
         names = numbered_labels(_count_classes(stored, checkpoint))

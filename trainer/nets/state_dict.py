@@ -1,32 +1,12 @@
-"""Checkpoint files: read without executing anything, and fitted to a network with errors that say what is wrong."""
+"""A state dict fitted to a network, with errors that say what is wrong."""
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edge_runtime.errors import InputError
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint's dict, on the CPU; only tensors and plain values are unpickled.
-
-    Raises:
-        InputError: no such file, or not a checkpoint.
-    """
-    try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a checkpoint of plain tensors that torch can load safely") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: expected a dict with the state dict in it, found {type(raw).__name__}")
-    return raw
 
 
 def load_state(
