@@ -114,13 +114,14 @@ class GraphConv(nn.Module):
         bias = A.sum(1).t() @ self.conv.bias.view(P, -1)
         return aggregation, mixing, bias
 
-    def forward(self, x: Tensor, A: Tensor) -> Tensor:
-        """(N, L, V, C_in) -> (N, L, V, C_out)."""
+    def forward(self, x: Tensor, A: Tensor, frames: Tensor | None = None) -> Tensor:
+        """(N, L, V, C_in) -> (N, L, V, C_out); where ``x`` is a sum of frames, ``frames`` (L,) says of how many."""
         N, L, V, _ = x.shape
         aggregation, mixing, bias = self.matrices(A)
         # bmm with a broadcast matrix: einsum and matmul copy x into another layout first (33 against 83 ms, L = 500)
         x = torch.bmm(aggregation.expand(N * L, -1, -1), x.reshape(N * L, V, -1))  # (N*L, V*P, C_in)
-        return (x.view(N * L * V, -1) @ mixing).view(N, L, V, -1) + bias
+        y = (x.view(N * L * V, -1) @ mixing).view(N, L, V, -1)
+        return y + (bias if frames is None else bias * frames[:, None, None])
 
 
 class _SlidingSum(torch.autograd.Function):
