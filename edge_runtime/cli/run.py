@@ -98,8 +98,7 @@ def _main(argv: Sequence[str] | None) -> tuple[int, bool]:
     @one_line_errors
     def run(argv: Sequence[str] | None) -> int:
         nonlocal hanging
-        pipeline, stop = _build(parser().parse_args(argv))
-        _end_on_signals(stop)
+        pipeline = _build(parser().parse_args(argv))
         try:
             pipeline.run()
         finally:
@@ -112,8 +111,12 @@ def _main(argv: Sequence[str] | None) -> tuple[int, bool]:
         return 130, False
 
 
-def _build(options: argparse.Namespace) -> tuple[Pipeline, StopFlag]:
-    """Open everything, outputs last, so that a bad option leaves no file behind."""
+def _build(options: argparse.Namespace) -> Pipeline:
+    """Open everything, outputs last, so that a bad option leaves no file behind.
+
+    From the first output on, a signal ends the run and completes them; before, it ends the process, which may be
+    waiting for a camera that does not answer.
+    """
     from edge_runtime.pipeline.assembly import check_content, load_models, open_recogniser
     from edge_runtime.pipeline.budgets import Budgets, StageMonitor, read_overrides
     from edge_runtime.pipeline.clock import StopFlag
@@ -137,7 +140,8 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, StopFlag]:
         fps = min(models.fps, info.fps or models.fps)
         monitor = StageMonitor(Budgets.derive(fps, recogniser.hop, options.deadline_ms, overrides))
         stop = StopFlag()
-        pipeline = Pipeline(
+        _end_on_signals(stop)
+        return Pipeline(
             source,
             {"main": recogniser},
             _sinks(options, info),
@@ -153,7 +157,6 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, StopFlag]:
     except BaseException:
         source.close()
         raise
-    return pipeline, stop
 
 
 def _model(options: argparse.Namespace) -> str:

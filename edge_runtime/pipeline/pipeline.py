@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 # A capture thread that has not ended by then hangs in its driver; it is left behind, its source not closed.
 CAPTURE_END_S = 0.3
+MAX_COMPLAINTS = 5  # about unreadable frames; a loose cable makes thirty a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class Pipeline:
         self._results = 0
         self._segments = 0
         self._slow_said = False
+        self._complaints = 0
         self._begun_ns = 0
         self._stuck: list[str] = []
 
@@ -153,7 +155,7 @@ class Pipeline:
             try:
                 frame = self._source.read()
             except UnreadableFrameError as error:
-                log.warning("%s; counted, the run goes on", error)
+                self._complain(error)
                 self.account.captured_and_dropped("unreadable")
                 read += 1
                 continue
@@ -174,6 +176,12 @@ class Pipeline:
             elif not self._handover.put(frame):
                 break
         return "stopped"
+
+    def _complain(self, error: UnreadableFrameError) -> None:
+        self._complaints += 1
+        if self._complaints <= MAX_COMPLAINTS:
+            further = "; further ones are only counted" if self._complaints == MAX_COMPLAINTS else ""
+            log.warning("%s; counted, the run goes on%s", error, further)
 
     # ---- inference, on the caller's thread
 
