@@ -158,7 +158,8 @@ def sliding_sum(x: Tensor, taps: int, dilation: int) -> Tensor:
 
     Time is cut into blocks of one window. A window is the end of one block and the start of the next, hence
     ``total of the earlier block - its prefix + prefix of the later block``: a constant number of passes over the data
-    for any number of taps, and no rounding error that outlives one window, unlike one cumulative sum over a trial.
+    for any number of taps, and no rounding error that outlives the two windows around it, unlike one
+    cumulative sum over a trial.
     """
     if taps == 1:
         return x
