@@ -95,9 +95,9 @@ def _value(report: dict[str, Any], key: str, unit: str = "", style: str = "") ->
     return f'<span{css} data-key="{escape(key)}" data-value="{value!r}">{svg.number(float(value))}</span>{unit}'
 
 
-def _card(title: str, *content: str, note: str = "") -> str:
+def _card(title: str, *content: str, note: str = "", style: str = "") -> str:
     said = f'<p class="quiet">{note}</p>' if note else ""
-    return f'<div class="card"><h3>{title}</h3>{said}{"".join(content)}</div>'
+    return f'<div class="card {style}"><h3>{title}</h3>{said}{"".join(content)}</div>'
 
 
 def _key(*entries: tuple[str, str]) -> str:
@@ -109,10 +109,11 @@ def _key(*entries: tuple[str, str]) -> str:
 
 def _head(report: dict[str, Any]) -> str:
     run = report["run"]
+    every = "every frame" if run["hop"] == 1 else f"every {run['hop']} frames"
     return (
         f"<h1>{escape(_title(report))}</h1>"
         f'<p class="quiet">{escape(run["source"])} · {escape(report["created"])} · policy {escape(run["policy"])} · '
-        f"a result every {run['hop']} frames at {svg.number(run['fps'])} FPS</p>"
+        f"a result {every} at {svg.number(run['fps'])} FPS</p>"
     )
 
 
@@ -328,14 +329,15 @@ def _streams(report: dict[str, Any]) -> str:
     if report["streams"] is None:
         return ""
     tried, budget = report["streams"]["tried"], report["streams"]["budget_ms"]
-    most = max(one["streams"] for one in tried)
     top = svg.Log(1, max([budget, *(one["p99_ms"] or 1.0 for one in tried)]) * 1.5)
     boxes: dict[bool, list[tuple[float, float, float]]] = {True: [], False: []}
-    for one in tried:
-        middle = (one["streams"] - 0.5) / most
-        boxes[one["fits"]].append((middle - 0.35 / most, middle + 0.35 / most, top(max(one["p99_ms"] or 1.0, 1.0))))
+    ticks = []
+    for i, one in enumerate(tried):
+        middle = (i + 0.5) / len(tried)
+        height = top(max(one["p99_ms"] or 1.0, 1.0))
+        boxes[one["fits"]].append((middle - 0.35 / len(tried), middle + 0.35 / len(tried), height))
+        ticks.append((middle, str(one["streams"])))
     shapes = [svg.bars(boxes[True], "data"), svg.bars(boxes[False], "bad"), svg.across(top(budget), "budget")]
-    ticks = [((one["streams"] - 0.5) / most, str(one["streams"])) for one in tried]
     plot = svg.plot("p99 by number of streams, ms", shapes, ticks, top.ticks(3))
     key = _key(("data", "p99, fits"), ("bad", "p99, does not"), ("budget", "budget"))
     fits = f"<p><b>{_value(report, 'streams/fits')}</b> streams at the source's rate within the budget</p>"
@@ -363,6 +365,7 @@ def _comparison(report: dict[str, Any]) -> str:
         '<div class="scroll"><table><thead><tr><th>model</th><th>ms a frame</th>'
         f"<th>against the first</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
         note="taken in turns, so that heat and neighbours touch all alike; in brackets the 95 % confidence interval",
+        style="wide",
     )
 
 
@@ -381,6 +384,7 @@ def _baseline(report: dict[str, Any]) -> str:
         '<div class="scroll"><table><thead><tr><th>metric</th><th>before</th><th>now</th><th>change</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>",
         note=f"{escape(baseline['path'])}; fails above {baseline['fail_above']:.1%}",
+        style="wide",
     )
 
 
