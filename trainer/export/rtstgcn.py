@@ -27,9 +27,11 @@ from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import Provenance, RtStgcnLayer, RtStgcnMetadata
 from edge_runtime.streams import RtStgcnBatch
 from trainer.export.builder import GraphBuilder
+from trainer.export.sensors import SensorGraph
 from trainer.export.write import relative_error, write_model
 from trainer.nets.layers import ChannelNorm, FrameNorm
 from trainer.nets.rtstgcn import Layer, RtStgcn, RtStgcnConfig
+from trainer.nets.sensors import STREAMS
 
 N = "N"  # people at once: any number
 PARITY_FIELDS = 3  # receptive fields compared with torch before a file is written
@@ -68,7 +70,7 @@ def build_metadata(
         labels=config.labels,
         layers=tuple(
             RtStgcnLayer(layer.in_channels, layer.out_channels, layer.taps, layer.dilation, layer.residual_delay)
-            for layer in config.layers
+            for layer in config.memories
         ),
         fps=config.fps,
         source=config.source,
@@ -82,7 +84,7 @@ def build_graph(model: RtStgcn) -> tuple[onnx.ModelProto, dict[str, str]]:
     """One step of the network, and which of its tensors are to be written after which."""
     g = FrameGraph(model.config.graph.num_node)
     y = g.embed(model)
-    for index, layer in enumerate(model.layers):
+    for index, layer in enumerate(model.layers, start=len(model.config.memories) - len(model.layers)):
         y = g.layer(index, layer, model.A, y)
     g.classify(model, y)
     return g.model("rtstgcn"), g.order
@@ -101,17 +103,27 @@ class FrameGraph(GraphBuilder):
         C, V = model.config.in_channels, self._nodes_count
         y = self.op("Transpose", (self.input("x", (N, C, V)),), "input.frame", perm=(0, 2, 1))
         scale, offset = array(model.input_scale).T, -array(model.input_mean * model.input_scale).T  # (V, C)
+        if model.sensors is not None:
+            sensors = SensorGraph(self, model.sensors.config, V)
+            y = sensors.streams(self.affine(y, scale, offset, "input"))
+            self.order.update(sensors.order)
+            scale, offset, C = np.ones((V, STREAMS)), np.zeros((V, STREAMS)), STREAMS
         if isinstance(model.norm_in, ChannelNorm):
             gain, shift = (array(part).reshape(V, C) for part in model.norm_in.folded())
             scale, offset = scale * gain, offset * gain + shift
-        if (scale != 1).any():
-            y = self.op("Mul", (y, self.weight("input.scale", scale)), "input.scaled")
-        if (offset != 0).any():
-            y = self.op("Add", (y, self.weight("input.offset", offset)), "input.shifted")
+        y = self.affine(y, scale, offset, "embedded")
         if isinstance(model.norm_in, FrameNorm):
             y = self.frame_norm(y, model.norm_in, "input.norm")
         assert model.fcn_in.bias is not None
         return self.linear(y, array(model.fcn_in.weight).reshape(-1, C).T, array(model.fcn_in.bias), "input.fcn")
+
+    def affine(self, x: str, scale: NDArray[np.float64], offset: NDArray[np.float64], name: str) -> str:
+        """``x * scale + offset``, without what changes nothing."""
+        if (scale != 1).any():
+            x = self.op("Mul", (x, self.weight(f"{name}.scale", scale)), f"{name}.scaled")
+        if (offset != 0).any():
+            x = self.op("Add", (x, self.weight(f"{name}.offset", offset)), f"{name}.shifted")
+        return x
 
     def classify(self, model: RtStgcn, y: str) -> None:
         """(N, V, C) -> the output ``logits`` (N, classes)."""
@@ -218,6 +230,8 @@ def _parity(model: RtStgcn, file: ModelFile) -> float:
     noise = torch.randn(2, C, length, V, generator=torch.Generator().manual_seed(0))
     # noise that the network's own input normalisation makes a unit one, as it does to real input
     scale = torch.where(model.input_scale == 0, torch.ones_like(model.input_scale), model.input_scale)
+    if model.sensors is not None:
+        scale = scale / model.sensors.raw_units()[:, None]
     x = noise / scale[:, None] + model.input_mean[:, None]
     with torch.inference_mode():
         expected = model(x).permute(2, 0, 1).numpy()  # (L, N, classes)

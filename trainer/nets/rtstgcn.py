@@ -5,7 +5,8 @@
     layer:   x_t ──► graph convolution ──► h_t ──► s_t = Σ_{i<taps} h_{t - i·dilation} ──► norm, ReLU ──(+)──► ReLU ──►
                └──────────── held back by residual_delay ──► identity | 1x1 conv, norm ─────────────────┘
 
-    network: x (C, V) ──► [scale] ──► [norm] ──► 1x1 ──► layers ──► mean over nodes ──► 1x1 ──► logits (classes)
+    network: x (C, V) ──► [scale] ──► [sensor streams] ──► [norm] ──► 1x1 ──► layers ──► mean over nodes ──► 1x1 ──►
+             logits (classes)
 
 One set of parameters, two forms: ``forward`` over whole trials, to train, and the pure ``step`` of one frame, whose
 cost does not depend on the window because ``s_t = s_{t-d} + h_t - h_{t-taps·d}``. docs/networks.md says why they agree.
@@ -40,6 +41,7 @@ from trainer.nets.layers import (
     pointwise,
     sliding_sum,
 )
+from trainer.nets.sensors import RAW_CHANNELS, STREAMS, SUMS, SensorConfig, SensorStreams
 from trainer.nets.state_dict import load_state
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class RtStgcnConfig:
     fps: float = 30.0  # steps a second of the training data
     source: Literal["regions", "skeleton"] = "skeleton"
     background: str | None = None
+    sensors: SensorConfig | None = None  # for body-worn sensors: raw values become streams, see trainer.nets.sensors
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the configuration file, if any
 
     def __post_init__(self) -> None:
@@ -91,10 +94,19 @@ class RtStgcnConfig:
                 raise InputError(
                     f"layer {index + 1} takes {after.in_channels} channels, layer {index} gives {before.out_channels}"
                 )
+        if self.sensors and self.in_channels != RAW_CHANNELS:
+            raise InputError(f"sensors give {RAW_CHANNELS} channels a node, the network takes {self.in_channels}")
         if self.background is not None and self.background not in self.labels:
             raise InputError(
                 f"background {self.background!r} is not among the labels {', '.join(self.labels[:8])}, ..."
             )
+
+    @property
+    def memories(self) -> tuple[LayerConfig, ...]:
+        """What has a sliding sum, in the order of the exported graph's layers."""
+        if self.sensors is None:
+            return self.layers
+        return (LayerConfig(RAW_CHANNELS, SUMS, self.sensors.rest_frames, residual="none"), *self.layers)
 
     @classmethod
     def from_options(
@@ -145,6 +157,7 @@ class RtStgcnConfig:
             fps=options.number("fps", 30.0),
             source=source,
             background=options.get("background"),
+            sensors=_sensors(options),
             raw=options.raw,
         )
 
@@ -165,6 +178,18 @@ class RtStgcnConfig:
 
 
 SECTIONS = ("rt-st-gcn", "rtstgcn")  # where ``arch`` holds this network's options
+
+
+def _sensors(options: NetworkOptions) -> SensorConfig | None:
+    value = options.get("sensors")
+    if value is None:
+        return None
+    try:
+        return SensorConfig(float(value["gravity"]), float(value["turn"]), int(value["rest_frames"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f'{options.path}: \'sensors\' should be {{"gravity": x, "turn": x, "rest_frames": n}}, found {value!r}'
+        ) from error
 
 
 def _residual(wanted: bool, changes: bool) -> Residual:
@@ -195,6 +220,27 @@ class State(NamedTuple):
 
     steps: int
     layers: tuple[LayerState, ...]
+
+
+def initial_memory(config: LayerConfig, like: Tensor, N: int, V: int) -> LayerState:
+    """An empty memory of one layer."""
+    h, x = like.new_zeros(N, V, config.out_channels), like.new_zeros(N, V, config.in_channels)
+    window = config.taps * config.dilation
+    return LayerState((h,) * window, (h,) * config.dilation, (h,) * config.dilation, (x,) * config.residual_delay)
+
+
+def slide(h: Tensor, config: LayerConfig, state: LayerState, steps: int) -> tuple[Tensor, LayerState]:
+    """Let ``h`` (N, V, C) enter the window: its sum, and the memory after ``steps`` + 1 frames."""
+    turn, phase = divmod(steps, config.dilation)
+    s = state.sums[phase] + h - state.fifo[0]
+    fresh = state.fresh[phase] + h
+    wrapped = (turn + 1) % config.taps == 0
+    kept = (fresh, torch.zeros_like(fresh)) if wrapped else (s, fresh)
+    return s, state._replace(
+        fifo=(*state.fifo[1:], h),
+        sums=(*state.sums[:phase], kept[0], *state.sums[phase + 1 :]),
+        fresh=(*state.fresh[:phase], kept[1], *state.fresh[phase + 1 :]),
+    )
 
 
 class Layer(GraphConv):
@@ -238,27 +284,12 @@ class Layer(GraphConv):
         out: Tensor = self.dropout(y)
         return out
 
-    def initial_state(self, N: int) -> LayerState:
-        c, V = self.config, self.nodes
-        h = self.conv.weight.new_zeros(N, V, c.out_channels)
-        x = self.conv.weight.new_zeros(N, V, c.in_channels)
-        return LayerState((h,) * (c.taps * c.dilation), (h,) * c.dilation, (h,) * c.dilation, (x,) * c.residual_delay)
-
     def step(self, x: Tensor, A: Tensor, state: LayerState, steps: int) -> tuple[Tensor, LayerState]:
         """One frame (N, V, C_in) -> (N, V, C_out); ``steps`` is how many came before."""
         h = super().forward(x[:, None], A)[:, 0]
-        turn, phase = divmod(steps, self.config.dilation)
-        s = state.sums[phase] + h - state.fifo[0]
-        fresh = state.fresh[phase] + h
-        wrapped = (turn + 1) % self.config.taps == 0
-        kept = (fresh, torch.zeros_like(fresh)) if wrapped else (s, fresh)
+        s, state = slide(h, self.config, state, steps)
         held = (*state.residual, x)
-        return self._join(s, held[0]), LayerState(
-            fifo=(*state.fifo[1:], h),
-            sums=(*state.sums[:phase], kept[0], *state.sums[phase + 1 :]),
-            fresh=(*state.fresh[:phase], kept[1], *state.fresh[phase + 1 :]),
-            residual=held[1:],
-        )
+        return self._join(s, held[0]), state._replace(residual=held[1:])
 
 
 class RtStgcn(nn.Module):
@@ -277,8 +308,10 @@ class RtStgcn(nn.Module):
         # raw input is shifted and scaled by these, so that a stream feeds what the sensor gives
         self.register_buffer("input_mean", torch.zeros(C, V))
         self.register_buffer("input_scale", torch.ones(C, V))
-        self.norm_in = _input_norm(config) if config.input_norm else nn.Identity()
-        self.fcn_in = nn.Conv2d(C, first, 1)
+        self.sensors = SensorStreams(config.sensors) if config.sensors else None
+        streams = STREAMS if config.sensors else C
+        self.norm_in = _input_norm(config.normalization, streams, V) if config.input_norm else nn.Identity()
+        self.fcn_in = nn.Conv2d(streams, first, 1)
         self.st_gcn = nn.ModuleList(
             Layer(layer, self.A, config.normalization, config.edge_importance) for layer in config.layers
         )
@@ -295,7 +328,8 @@ class RtStgcn(nn.Module):
         With ``every`` = n only the logits of the frames n-1, 2n-1, ... are computed, (N, classes, L // n), and exactly:
         layers whose dilation is a multiple of n need no frames but those, so training is nearly n times faster.
         """
-        y = self._embed(x.permute(0, 2, 3, 1))
+        y = self._scale(x.permute(0, 2, 3, 1))
+        y = self._embed(y if self.sensors is None else self.sensors(y))
         dense = self._dense_layers(every)
         for index, layer in enumerate(self.layers):
             y = layer(y, self.A, rate=1 if index <= dense else every, thin=every if index == dense else 1)
@@ -308,20 +342,28 @@ class RtStgcn(nn.Module):
 
     def initial_state(self, N: int = 1) -> State:
         """Memory before the first frame."""
-        return State(0, tuple(layer.initial_state(N) for layer in self.layers))
+        V = self.config.graph.num_node
+        return State(0, tuple(initial_memory(c, self.input_mean, N, V) for c in self.config.memories))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One frame (N, C, V) -> logits (N, classes) and the new memory; the old one stays as it was."""
-        y = self._embed(x.transpose(1, 2)[:, None])[:, 0]
-        layers = []
-        for layer, before in zip(self.layers, state.layers, strict=True):
-            y, after = layer.step(y, self.A, before, state.steps)
-            layers.append(after)
-        return self._classify(y), State(state.steps + 1, tuple(layers))
+        y, before, after = self._scale(x.transpose(1, 2)), list(state.layers), []
+        if self.sensors is not None:
+            sums, memory = slide(self.sensors.entering(y), self.config.memories[0], before.pop(0), state.steps)
+            y = self.sensors.streams(y, sums)
+            after.append(memory)
+        y = self._embed(y[:, None])[:, 0]
+        for layer, memory in zip(self.layers, before, strict=True):
+            y, memory = layer.step(y, self.A, memory, state.steps)
+            after.append(memory)
+        return self._classify(y), State(state.steps + 1, tuple(after))
+
+    def _scale(self, x: Tensor) -> Tensor:
+        """Raw frames (..., V, C), shifted and scaled."""
+        return (x - self.input_mean.t()) * self.input_scale.t()
 
     def _embed(self, x: Tensor) -> Tensor:
-        """Raw frames (N, L, V, C) -> (N, L, V, C of the first layer)."""
-        x = (x - self.input_mean.t()) * self.input_scale.t()
+        """Scaled frames or streams (N, L, V, C) -> (N, L, V, C of the first layer)."""
         # BatchNorm has a statistic for each node and channel
         x = self.norm_in(x.flatten(2)).view_as(x) if isinstance(self.norm_in, ChannelNorm) else self.norm_in(x)
         return pointwise(self.fcn_in, x)
@@ -338,7 +380,7 @@ class RtStgcn(nn.Module):
     @property
     def receptive_field(self) -> int:
         """Frames that one output depends on."""
-        return 1 + sum((layer.taps - 1) * layer.dilation for layer in self.config.layers)
+        return 1 + sum((layer.taps - 1) * layer.dilation for layer in self.config.memories)
 
     @property
     def delay(self) -> int:
@@ -351,7 +393,7 @@ class RtStgcn(nn.Module):
         V = self.config.graph.num_node
         return V * sum(
             layer.out_channels * (layer.taps + 2) * layer.dilation + layer.in_channels * layer.residual_delay
-            for layer in self.config.layers
+            for layer in self.config.memories
         )
 
     @property
@@ -365,10 +407,9 @@ class RtStgcn(nn.Module):
         return total + math.prod(self.fcn_out.weight.shape)
 
 
-def _input_norm(config: RtStgcnConfig) -> nn.Module:
-    C, V = config.in_channels, config.graph.num_node
+def _input_norm(kind: Normalization, channels: int, nodes: int) -> nn.Module:
     # as in ST-GCN, BatchNorm at the input tells the nodes apart: each has its own range
-    return ChannelNorm(V * C) if config.normalization == "BatchNorm" else frame_norm("LayerNorm", C, V)
+    return ChannelNorm(nodes * channels) if kind == "BatchNorm" else frame_norm(kind, channels, nodes)
 
 
 OPTIONAL = ("input_mean", "input_scale")  # absent from published checkpoints, where nothing is scaled
