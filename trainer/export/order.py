@@ -49,7 +49,7 @@ def _shape_after(graph: onnx.GraphProto, key: str, before: str, channels: int) -
 
 
 def _copy_late(graph: onnx.GraphProto, output: str, shape: str) -> None:
-    """Give the tensor ``output`` another name inside the graph, and the name to a copy of it that waits for ``shape``."""
+    """Make ``output`` a copy that waits for ``shape``; inside the graph the tensor goes by another name."""
     early = f"{output}.early"
     for node in graph.node:
         for names in (node.input, node.output):
