@@ -7,8 +7,12 @@
 ...         logits = gcn.step(out.regions)  # (D, V) -> (classes,)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from edge_runtime.errors import EdgeError, InputError, SourceLostError
-from edge_runtime.streams import ClipStream, ImfeOutput, ImfeStream, RtStgcnBatch, RtStgcnStream, open_motion_stream
+
+if TYPE_CHECKING:
+    from edge_runtime.streams import ClipStream, ImfeOutput, ImfeStream, RtStgcnBatch, RtStgcnStream, open_motion_stream
 
 __version__ = "0.1.0"
 
@@ -24,3 +28,12 @@ __all__ = [
     "__version__",
     "open_motion_stream",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The streams, on first use: onnx and onnxruntime take half a second to import, ``--help`` needs neither."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from edge_runtime import streams
+
+    return getattr(streams, name)

@@ -39,15 +39,23 @@ def load_model(path: str | Path, *, sha256: str | None = None) -> ModelFile:
     """
     path = Path(path)
     data = _read(path)
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and digest != sha256:
+    if sha256 is not None and (digest := hashlib.sha256(data).hexdigest()) != sha256:
         raise InputError(f"{path}: sha256 expected {sha256}, found {digest}; download or train the model again")
+    return verify(path, data)
+
+
+def verify(path: Path, data: bytes) -> ModelFile:
+    """Check the content of a model file; ``path`` is where it is, or will be written.
+
+    Raises:
+        InputError: as ``load_model``.
+    """
     try:
         proto = _parse(data)
         metadata = _identify(proto)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return ModelFile(path, digest, data, proto, metadata)
+    return ModelFile(path, hashlib.sha256(data).hexdigest(), data, proto, metadata)
 
 
 def _read(path: Path) -> bytes:

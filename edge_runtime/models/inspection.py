@@ -200,9 +200,16 @@ def to_text(report: Inspection) -> str:
         ("delay", f"{report.delay} frames, {report.delay_s:.2f} s"),
     ]
     rows += [(key.replace("_", " "), str(value)) for key, value in meta["provenance"].items() if value is not None]
-    rows += [(f"quantization {key}", str(value)) for key, value in meta.get("quantization", {}).items()]
+    rows += _quantization(meta.get("quantization", {}))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _quantization(decision: dict[str, Any]) -> list[tuple[str, str]]:
+    """The decision of edge-quantize, one line a figure; what it decided of each part below."""
+    rows = [(key.replace("_", " "), str(value)) for key, value in decision.items() if not isinstance(value, dict)]
+    parts = [item for value in decision.values() if isinstance(value, dict) for item in value.items()]
+    return [("quantization", "")] * bool(decision) + [(f"  {key}", str(value)) for key, value in (*rows, *parts)]
 
 
 def _layer(layer: dict[str, int]) -> str:

@@ -4,7 +4,8 @@ The graph is a pure step ``(x, state) -> (logits, state)``; the state is ours an
 step's ring slots and sums are bound as inputs and outputs, so nothing is copied and nothing grows with the window
 (``edge_runtime.streams.fifo`` draws it, ``docs/rtstgcn.md`` says why it equals the network that was trained).
 
-Missing values: a joint that was not seen (NaN, or infinite) holds its last value; one never seen is zero.
+Missing values: a node with a NaN or an infinity in any channel was not seen (half a joint is no position) and holds
+its last value; one never seen is zero.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class RtStgcnBatch:
         self.providers = {"rtstgcn": session.provider}
         self._x = np.zeros((slots, meta.in_channels, meta.graph.num_node), np.float32)
         self._finite = np.zeros(self._x.shape, np.bool_)
+        self._seen = np.zeros((slots, 1, meta.graph.num_node), np.bool_)
         self._logits = np.zeros((slots, len(meta.labels)), np.float32)
         self._ages = np.zeros(slots, np.int64)  # steps since each slot's reset
         try:
@@ -142,7 +144,8 @@ class RtStgcnBatch:
         if x.shape != self._x.shape:
             raise InputError(f"x: expected shape {self._x.shape} (N, C, V), found {x.shape}")
         np.isfinite(x, out=self._finite)
-        np.copyto(self._x, x, where=self._finite, casting="same_kind")
+        np.logical_and.reduce(self._finite, axis=1, keepdims=True, out=self._seen)
+        np.copyto(self._x, x, where=self._seen, casting="same_kind")
         self._run(self._t)
         self._t += 1
         self._ages += 1

@@ -130,14 +130,14 @@ def test_slots_join_and_leave_without_touching_others(path: Path) -> None:
     np.testing.assert_allclose(later[:, 2], whole[2][23:], atol=1e-5)
 
 
-def test_a_missing_joint_holds_its_last_value(path: Path) -> None:
-    """Shows that NaN and infinity stand for the value before, and for zero where there is none."""
+def test_a_missing_node_holds_its_last_value(path: Path) -> None:
+    """Shows that a node with a NaN or infinity in any channel stands where it stood, and at zero if never seen."""
     x = trial(20)
     gaps, held = x.copy(), x.copy()
     gaps[0, :, 2] = np.nan
     held[0, :, 2] = 0
     gaps[5:9, 1, 3] = np.inf
-    held[5:9, 1, 3] = x[4, 1, 3]
+    held[5:9, :, 3] = x[4, :, 3]
     np.testing.assert_array_equal(RtStgcnStream(path).steps(gaps), RtStgcnStream(path).steps(held))
 
 

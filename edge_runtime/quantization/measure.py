@@ -1,0 +1,59 @@
+"""What quantization changed: parity of the outputs, and speed of two things run turn by turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How close two models' logits are over the same input."""
+
+    steps: int
+    max_error: float  # largest difference of a logit
+    largest: float  # largest logit of the original, to read the error against
+    agreement: float  # part of the steps with the same label
+
+    @classmethod
+    def of(cls, original: Array, other: Array) -> Parity:
+        """Compare logits ``(steps, classes)``."""
+        return cls(
+            steps=len(original),
+            max_error=float(np.abs(other - original).max()),
+            largest=float(np.abs(original).max()),
+            agreement=float((original.argmax(axis=1) == other.argmax(axis=1)).mean()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Median times of two or more things that took turns, so that whatever else the machine does hits all alike."""
+
+    median_us: tuple[float, ...]
+    ratio: tuple[float, ...]  # median over the rounds of (the first's time / each one's): above 1 is faster
+
+
+def take_turns(
+    things: Sequence[Callable[[], object]], rounds: int, before: Callable[[], object] | None = None
+) -> Paired:
+    """Time ``things`` one after the other, ``rounds`` times; ``before`` runs untimed ahead of each."""
+    times: list[list[int]] = [[] for _ in things]
+    for _ in range(rounds):
+        for thing, taken in zip(things, times, strict=True):
+            if before is not None:
+                before()
+            start = time.perf_counter_ns()
+            thing()
+            taken.append(time.perf_counter_ns() - start)
+    return Paired(
+        tuple(statistics.median(taken) / 1e3 for taken in times),
+        tuple(statistics.median(a / b for a, b in zip(times[0], taken, strict=True)) for taken in times),
+    )

@@ -1,0 +1,178 @@
+"""int8 RT-ST-GCN: close to fp32, smaller, the original untouched, the decision on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+
+from edge_runtime import InputError, RtStgcnStream
+from edge_runtime.cli.quantize import main
+from edge_runtime.models.file import ModelFile, load_model
+from edge_runtime.models.metadata import RtStgcnLayer, RtStgcnMetadata
+from edge_runtime.quantization import auto, matmul
+from edge_runtime.quantization.auto import Choice
+from edge_runtime.quantization.calibration import activation_ranges
+from edge_runtime.quantization.measure import Paired, Parity, take_turns
+from edge_runtime.quantization.rtstgcn import quantize_rtstgcn
+from tests.edge_runtime.streams.small_models import SmallGcn
+
+LAYERS = (
+    RtStgcnLayer(3, 64, taps=3, dilation=1, residual_delay=1),
+    RtStgcnLayer(64, 64, taps=2, dilation=2),
+)
+PRODUCTS = ["mixed.1", "short.1"]  # 128 x 64 and 64 x 64; layer 0's are too small
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    return load_model(SmallGcn.make(LAYERS).save(tmp_path_factory.mktemp("q") / "rtstgcn.onnx"))
+
+
+@pytest.fixture(scope="module")
+def trials() -> list[npt.NDArray[np.float32]]:
+    return [np.random.default_rng(seed).standard_normal((60, 3, 5)).astype(np.float32) for seed in (1, 2)]
+
+
+def test_weights_round_to_the_nearest_of_127_levels_a_column() -> None:
+    weight = np.random.default_rng(0).standard_normal((40, 7)).astype(np.float32) * np.arange(7, dtype=np.float32)
+    integers, scale = matmul.quantize_weight(weight)
+    assert np.abs(integers).max() == matmul.WEIGHT_MAX
+    assert np.all(np.abs(integers * scale - weight) <= scale / 2 + 1e-6)
+
+
+def test_only_products_with_a_large_constant_on_the_right_are_taken(original: ModelFile) -> None:
+    assert [product.output for product in matmul.find(original.proto)] == PRODUCTS
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "static"])
+def test_int8_is_close_and_says_what_it_is(
+    original: ModelFile, trials: list[npt.NDArray[np.float32]], mode: str
+) -> None:
+    """Shows that every product is in int8, the labels stay, the file is smaller and carries its decision."""
+    result = quantize_rtstgcn(original, mode, trials)  # type: ignore[arg-type]
+    meta = result.file.metadata
+    assert isinstance(meta, RtStgcnMetadata)
+    assert meta.precision == f"int8-{mode}"
+    assert 0 < result.parity.max_error < 0.05 * result.parity.largest
+    assert result.parity.agreement >= 0.95
+    assert result.parity.steps == 120
+    assert len(result.file.data) < len(original.data)
+    assert meta.quantization["original_sha256"] == original.sha256
+    assert set(meta.quantization["products"]) == set(PRODUCTS)
+    operators = [node.op_type for node in result.file.proto.graph.node]
+    assert operators.count("MatMulInteger" if mode == "dynamic" else "QuantizeLinear") == 2
+    logits = RtStgcnStream(result.file).steps(trials[0])
+    assert np.abs(logits - RtStgcnStream(original).steps(trials[0])).max() <= result.parity.max_error
+
+
+def test_the_state_stays_fp32(original: ModelFile) -> None:
+    result = quantize_rtstgcn(original, "dynamic")
+    graph = result.file.proto.graph
+    assert all(value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for value in (*graph.input, *graph.output))
+    assert RtStgcnStream(result.file).state_bytes == RtStgcnStream(original).state_bytes
+
+
+def test_ranges_are_those_of_the_stream(original: ModelFile, trials: list[npt.NDArray[np.float32]]) -> None:
+    """Shows that the plain stepping of calibration sees the same logits as the stream, all states included."""
+    logits = np.concatenate([RtStgcnStream(original).steps(trial) for trial in trials])
+    low, high = activation_ranges(original, {"logits"}, trials)["logits"]
+    assert low == pytest.approx(logits.min(), abs=1e-4)
+    assert high == pytest.approx(logits.max(), abs=1e-4)
+
+
+def test_auto_returns_to_fp32_what_hurts(original: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows that the product with the largest error of its own goes first, and the search stops when all is well."""
+    winners = [
+        Choice("mixed.1", (128, 64), "int8-dynamic", "wins"),
+        Choice("short.1", (64, 64), "int8-dynamic", "wins"),
+    ]
+    monkeypatch.setattr(auto, "_fastest_forms", lambda *args: winners)
+
+    def parity(model: onnx.ModelProto) -> Parity:
+        hurts = any(tensor.name == "short.1.q.int8" for tensor in model.graph.initializer)
+        return Parity(100, 3.0 if hurts else 0.1, 5.0, 0.5 if hurts else 1.0)
+
+    choices = auto.search(original.proto, 5, None, parity)
+    assert [choice.form for choice in choices] == ["int8-dynamic", "fp32"]
+    assert choices[1].why == "hurts: alone it moves a logit by 3"
+    assert [choice.error for choice in choices] == [0.1, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "form"),
+    [((1.0, 1.04, 1.04), "fp32"), ((1.0, 1.3, 1.32), "int8-dynamic"), ((1.0, 1.2, 1.4), "int8-static")],
+)
+def test_a_form_must_win_clearly(
+    original: ModelFile, monkeypatch: pytest.MonkeyPatch, ratio: tuple[float, ...], form: str
+) -> None:
+    """Shows that each form has to beat the simpler one before it by 5 %."""
+    monkeypatch.setattr(auto, "_time_alone", lambda *args: Paired((100.0, 90.0, 80.0), ratio))
+    ranges = dict.fromkeys(PRODUCTS, (-1.0, 1.0))
+    choices = auto.search(original.proto, 5, ranges, lambda model: Parity(1, 0.0, 1.0, 1.0))
+    assert [choice.form for choice in choices] == [form, form]
+
+
+def test_auto_keeps_fp32_when_the_whole_does_not_win(original: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "_time_alone", lambda *args: Paired((100.0, 50.0), (1.0, 2.0)))
+    monkeypatch.setattr(
+        "edge_runtime.quantization.rtstgcn._paired_speed", lambda *args: Paired((100.0, 101.0), (1.0, 0.99))
+    )
+    result = quantize_rtstgcn(original, "auto")
+    assert result.file.metadata.precision == "fp32"
+    assert {choice.form for choice in result.choices} == {"fp32"}
+    assert result.parity.max_error == 0
+    assert [n.op_type for n in result.file.proto.graph.node] == [n.op_type for n in original.proto.graph.node]
+
+
+def test_turns_are_paired() -> None:
+    """Shows that the ratio is of runs side by side and the untimed part is left out."""
+    calls: list[str] = []
+    paired = take_turns([lambda: calls.append("a"), lambda: calls.append("b")], 3, before=lambda: calls.append("-"))
+    assert calls == ["-", "a", "-", "b"] * 3
+    assert paired.ratio[0] == 1.0
+    assert len(paired.median_us) == len(paired.ratio) == 2
+
+
+def test_the_command_measures_and_leaves_the_original(
+    original: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "trial.npy"
+    np.save(data, np.random.default_rng(0).standard_normal((3, 40, 5, 2)))
+    out = tmp_path / "int8.onnx"
+    assert main([str(original.path), "--mode", "auto", "--calibrate", str(data), "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    for word in ("size", "parity", "label agreement", "of 80 steps", "speed", "mixed.1 128 x 64"):
+        assert word in text
+    assert load_model(out).metadata.kind == "rtstgcn"
+    assert original.path.read_bytes() == original.data
+
+
+def test_the_command_refuses_in_one_line(
+    original: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong, out = tmp_path / "wrong.npy", tmp_path / "int8.onnx"
+    np.save(wrong, np.zeros((2, 40, 5)))
+    quantized = tmp_path / "done.onnx"
+    quantized.write_bytes(quantize_rtstgcn(original, "dynamic").file.data)
+    cases = {
+        "expected 3 channels x 5 nodes": [str(original.path), "--mode", "dynamic", "--calibrate", str(wrong)],
+        "needs data to calibrate on": [str(original.path), "--mode", "static"],
+        "is int8-dynamic already": [str(quantized), "--mode", "dynamic"],
+    }
+    for message, arguments in cases.items():
+        assert main([*arguments, "--out", str(out)]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert main([str(original.path), "--mode", "dynamic", "--out", str(original.path)]) == 2
+    assert "is the original" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_data_beyond_the_trained_kind(original: ModelFile) -> None:
+    with pytest.raises(InputError, match="found a trial"):
+        quantize_rtstgcn(original, "dynamic", [np.zeros((0, 3, 5), np.float32)])
