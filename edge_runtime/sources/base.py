@@ -14,6 +14,9 @@ from typing import Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.errors import InputError
+from edge_runtime.events import Fault
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -25,8 +28,9 @@ class Frame:
 
     data: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     index: int  # position in the source, from 0
-    t: float  # source time, seconds, never falls
+    t: float  # source time, seconds; falls only if the source's own clock is set back, which resets the networks
     captured_ns: int  # clock.monotonic_ns() as early as the backend allows
+    epoch: int = 0  # rises when what came before is not this frame's past: a new connection, another picture size
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,22 @@ class Source(Protocol):
     @property
     def info(self) -> SourceInfo: ...
 
-    def read(self) -> Frame | None:
-        """Next frame, None at the end of the stream.
+    def read(self) -> Frame | Fault | None:
+        """Next frame, or a fault that the source survived; None at the end of the stream.
 
         Raises:
             SourceLostError: a live source stopped delivering.
             UnreadableFrameError: this frame could not be decoded; the next may be.
         """
+        ...
+
+    def interrupt(self) -> None:
+        """From another thread: a read that waits for a source to come back returns None."""
+        ...
+
+    @property
+    def stuck(self) -> bool:
+        """A thread of the source's own hangs in a driver and will not let the process end."""
         ...
 
     def close(self) -> None: ...
@@ -67,7 +80,14 @@ class Source(Protocol):
 
 
 class Closing:
-    """``with`` for a source: closed on the way out."""
+    """``with`` for a source, and what most sources do not need."""
+
+    def interrupt(self) -> None:
+        """Nothing waits for long."""
+
+    @property
+    def stuck(self) -> bool:
+        return False
 
     def close(self) -> None:
         """Nothing to let go of, unless the source says otherwise."""
@@ -79,6 +99,10 @@ class Closing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class SourceRefusedError(InputError):
+    """The source answers, and no retry mends it: wrong credentials, a codec that cannot be decoded."""
 
 
 class UnreadableFrameError(Exception):

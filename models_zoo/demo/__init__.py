@@ -1,0 +1,1 @@
+"""The packaged demo model and how it was made (`card.md`)."""
