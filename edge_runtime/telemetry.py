@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edge_runtime import __version__
 from edge_runtime.events import Event, Fault, Result, Segment, Start
 from edge_runtime.health import HealthMonitor
@@ -20,12 +23,16 @@ from edge_runtime.pipeline.accounting import Account
 from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
 from edge_runtime.report.device import Reading
 from edge_runtime.sinks.prometheus import Metrics, StageMetrics
+from edge_runtime.sources.base import Frame
 
 _READING_LASTS_NS = 1_000_000_000  # a look takes 1 ms, and on a Raspberry Pi may start a process
 
 
 class Telemetry:
-    """What is known of a run: counts of what it emitted, and views on what it measures. Any thread may ask."""
+    """What is known of a run: counts of what it emitted, and views on what it measures. Any thread may ask.
+
+    A `FrameSink`; it hands on to ``health`` what that needs, so that the two are one sink of the pipeline.
+    """
 
     name = "telemetry"
 
@@ -51,7 +58,11 @@ class Telemetry:
         self._faults: Counter[str] = Counter()
         self._build = {"version": __version__}
 
+    def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None:
+        self.health.show(frame, image)
+
     def emit(self, event: Event) -> None:
+        self.health.emit(event)
         if isinstance(event, Result):
             self._results[event.label] += 1
         elif isinstance(event, Segment):

@@ -8,19 +8,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
+from edge_runtime.cli.outputs import Run, add_output_options, open_sinks
+from edge_runtime.cli.watch import WatchOptions, add_watch_options
 from edge_runtime.errors import InputError
 from edge_runtime.redaction import install as install_redaction
 
 if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help and a wrong option need neither
     from edge_runtime.pipeline.clock import StopFlag
     from edge_runtime.pipeline.pipeline import Pipeline
-    from edge_runtime.sinks.base import Sink
-    from edge_runtime.sources.base import SourceInfo
 
 _EXAMPLES = """\
 examples:
@@ -62,9 +63,8 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--threads", metavar="N", type=_positive_int, default=1, help="for one operator (default 1)")
     model.add_argument("--provider", metavar="NAME", default="cpu", help="onnxruntime's: cpu, cuda, … (default cpu)")
 
-    result = parser.add_argument_group("results")
-    result.add_argument("--out", metavar="FILE|-", help="events as JSON lines; - is standard output")
-    result.add_argument("--record", metavar="OUT.mp4", type=Path, help="the video with the results drawn in")
+    add_output_options(parser)
+    add_watch_options(parser)
 
     actions = parser.add_argument_group("segments", "when results become an action with a start and an end")
     actions.add_argument("--enter", metavar="SCORE", type=float, default=0.5, help="it begins at (default 0.5)")
@@ -98,9 +98,10 @@ def _main(argv: Sequence[str] | None) -> tuple[int, bool]:
     @one_line_errors
     def run(argv: Sequence[str] | None) -> int:
         nonlocal hanging
-        pipeline = _build(parser().parse_args(argv))
+        pipeline, supervisor = _build(parser().parse_args(argv))
         try:
-            pipeline.run()
+            with supervisor:
+                pipeline.run()
         finally:
             hanging = pipeline.hanging
         return 0
@@ -111,12 +112,13 @@ def _main(argv: Sequence[str] | None) -> tuple[int, bool]:
         return 130, False
 
 
-def _build(options: argparse.Namespace) -> Pipeline:
+def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManager[Any]]:
     """Open everything, outputs last, so that a bad option leaves no file behind.
 
     From the first output on, a signal ends the run and completes them; before, it ends the process, which may be
     waiting for a camera that does not answer.
     """
+    from edge_runtime.pipeline.accounting import Account
     from edge_runtime.pipeline.assembly import check_content, load_models, open_recogniser
     from edge_runtime.pipeline.budgets import Budgets, StageMonitor, read_overrides
     from edge_runtime.pipeline.clock import StopFlag
@@ -128,6 +130,7 @@ def _build(options: argparse.Namespace) -> Pipeline:
 
     hysteresis = Hysteresis(options.enter, options.leave, options.min_duration, options.smoothing)
     overrides = read_overrides(options.budgets) if options.budgets else None
+    watch = WatchOptions(options)
     models = load_models(_model(options), options.head)
     times = StageTimes()
     recogniser, providers = open_recogniser(
@@ -139,12 +142,14 @@ def _build(options: argparse.Namespace) -> Pipeline:
         check_content(models, info.content, info.name)
         fps = min(models.fps, info.fps or models.fps)
         monitor = StageMonitor(Budgets.derive(fps, recogniser.hop, options.deadline_ms, overrides))
+        account = Account()
         stop = StopFlag()
         _end_on_signals(stop)
-        return Pipeline(
+        sinks, supervisor = open_sinks(options, Run(info, account, monitor, times), watch)
+        pipeline = Pipeline(
             source,
             {"main": recogniser},
-            _sinks(options, info),
+            sinks,
             chosen=choose(options.policy, live=info.live, hop=recogniser.hop, clip_length=recogniser.clip_length),
             times=times,
             monitor=monitor,
@@ -152,8 +157,10 @@ def _build(options: argparse.Namespace) -> Pipeline:
             limits=Limits(options.max_frames, options.duration),
             models=models.described(),
             providers=providers,
+            account=account,
             stop=stop,
         )
+        return pipeline, supervisor
     except BaseException:
         source.close()
         raise
@@ -165,24 +172,6 @@ def _model(options: argparse.Namespace) -> str:
     if getattr(options, "demo", False):
         return "demo"
     raise InputError("--model is missing: give an imfe.onnx, an rtstgcn.onnx, or a name that edge-inspect --zoo lists")
-
-
-def _sinks(options: argparse.Namespace, info: SourceInfo) -> list[Sink]:
-    from edge_runtime.sinks.jsonl import JsonLines
-    from edge_runtime.sinks.record import Recorder
-    from edge_runtime.sinks.terminal import Terminal
-
-    sinks: list[Sink] = [Terminal()]
-    try:
-        if options.record:
-            sinks.append(Recorder(options.record, info))
-        if options.out:
-            sinks.append(JsonLines(options.out))
-    except InputError:
-        for sink in sinks:
-            sink.close()
-        raise
-    return sinks
 
 
 def _end_on_signals(stop: StopFlag) -> None:

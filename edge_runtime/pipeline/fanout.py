@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MAX_EVENTS = 1024  # some minutes of results, about 1 MB
 MAX_PICTURES = 4  # 25 MB each at 4K
-CLOSE_S = 1.2  # for all sinks together to write what is queued; the run has 2 s to end
 
 Delivered = Callable[[Event, int, int], None]
 """Told of every event a sink has taken: the event, when it was queued and when it was done, ns."""
@@ -182,9 +181,9 @@ class Fanout:
     def tallies(self) -> dict[str, dict[str, int]]:
         return {worker.sink.name: asdict(worker.tally) for worker in self._workers}
 
-    def close(self) -> list[str]:
+    def close(self, timeout_s: float) -> list[str]:
         """Write what is queued and close every sink; the names of those that did not end in time."""
         for worker in self._workers:
             worker.begin_close()
-        deadline = time.monotonic() + CLOSE_S
+        deadline = time.monotonic() + timeout_s
         return [w.sink.name for w in self._workers if not w.join(max(0.0, deadline - time.monotonic()))]

@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 
 # A capture thread that has not ended by then hangs in its driver; it is left behind, its source not closed.
 CAPTURE_END_S = 0.3
+# For all sinks together to write what is queued: a run that was told to stop has 2 s in all.
+END_S = 1.2
+PATIENT_END_S = 30.0
 MAX_COMPLAINTS = 5  # about unreadable frames; a loose cable makes thirty a second
 
 
@@ -76,6 +79,7 @@ class Pipeline:
         models: Mapping[str, Any] | None = None,
         providers: Mapping[str, str] | None = None,
         clock: Clock = system_clock,
+        account: Account | None = None,
         stop: StopFlag | None = None,
     ) -> None:
         self._source = source
@@ -93,7 +97,7 @@ class Pipeline:
         self._sampler = FrameSampler(self._rate)
         self._segmenter = Segmenter(hysteresis or Hysteresis(), main.background)
         self._governor = Governor(chosen, monitor.budgets.ns(WHOLE))
-        self.account = Account()
+        self.account = account or Account()
         self._handover = Handover(self.account, self._governor)
         self._fanout = Fanout(
             sinks, lossless=chosen.name == "block", clock=clock, stop=self._stop, delivered=self._delivered
@@ -101,7 +105,7 @@ class Pipeline:
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
         self._ended_by = "end-of-stream"
         self._failure: Exception | None = None
-        self._last_t: float | None = None
+        self._last: Frame | None = None
         self._last_result_t: float | None = None
         self._lost_before = 0
         self._results = 0
@@ -133,7 +137,7 @@ class Pipeline:
     @property
     def hanging(self) -> bool:
         """After a run: a thread of ours is stuck in a driver or a file system, and will not let the process end."""
-        return self._thread.is_alive() or bool(self._stuck)
+        return self._thread.is_alive() or self._source.stuck or bool(self._stuck)
 
     # ---- capture thread
 
@@ -161,6 +165,9 @@ class Pipeline:
                 continue
             if frame is None:
                 return "end-of-stream"
+            if isinstance(frame, Fault):
+                self._emit(frame)
+                continue
             first_t = frame.t if first_t is None else first_t
             if self._limits.duration_s is not None and frame.t - first_t >= self._limits.duration_s:
                 return "duration"
@@ -200,7 +207,7 @@ class Pipeline:
     def _process(self, frame: Frame) -> None:
         self._times.frame = frame.index
         self._times("capture", frame.captured_ns, self._clock())
-        self._mend_gap(frame.t)
+        self._mend_gap(frame)
         level, clip_length = self._governor.level, self._recogniser.clip_length
         if policy.skips(level, clip_length, self._rate.fps, frame.t, self._last_result_t):
             self._recogniser.skip()
@@ -219,16 +226,19 @@ class Pipeline:
             self._tell(opinions, known_ns - frame.captured_ns)
             self._govern(frame, known_ns)
 
-    def _mend_gap(self, t: float) -> None:
+    def _mend_gap(self, frame: Frame) -> None:
         """Forget the past when it is not this frame's past."""
-        last, self._last_t = self._last_t, t
-        if last is None or 0 <= t - last <= self._rate.gap_s:
+        last, self._last = self._last, frame
+        if last is None:
+            return
+        silence = frame.t - last.t
+        if 0 <= silence <= self._rate.gap_s and frame.epoch == last.epoch:
             return
         self._conclude()
         self._recogniser.reset()
         self._last_result_t = None
-        kind = "gap" if t > last else "clock-jump"
-        self._emit(Fault(kind, t, {"seconds": round(t - last, 3), "bound_s": round(self._rate.gap_s, 3)}))
+        kind = "clock-jump" if silence < 0 else "gap"
+        self._emit(Fault(kind, frame.t, {"seconds": round(silence, 3), "bound_s": round(self._rate.gap_s, 3)}))
 
     def _govern(self, frame: Frame, known_ns: int) -> None:
         """Let the policy see this result; run as it says from now on."""
@@ -294,13 +304,15 @@ class Pipeline:
 
     def _finish(self) -> Summary:
         self._handover.abandon()
+        self._source.interrupt()
         self._thread.join(CAPTURE_END_S)
         if self._stop.reason in (None, "duration"):
             self._conclude()
         else:
             self._emit_all(self._segmenter.finish())
         if self._failure is not None:
-            self._emit(Fault(self._stop.reason or "error", self._last_t, {"message": redact(str(self._failure))}))
+            t = self._last.t if self._last else None
+            self._emit(Fault(self._stop.reason or "error", t, {"message": redact(str(self._failure))}))
         summary = Summary(
             frames=self.account.close(),
             stages=self._monitor.summary(),
@@ -312,7 +324,7 @@ class Pipeline:
             sinks=self._fanout.tallies(),
         )
         self._emit(summary)
-        self._stuck = self._fanout.close()
+        self._stuck = self._fanout.close(END_S if self._stop.reason else PATIENT_END_S)
         if not self._thread.is_alive():
             self._source.close()
         return summary

@@ -1,0 +1,88 @@
+"""The output options of ``edge-run``, and the sinks that they mean."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.cli.watch import WatchOptions
+from edge_runtime.errors import EdgeError
+from edge_runtime.redaction import redact
+
+if TYPE_CHECKING:
+    from edge_runtime.pipeline.accounting import Account
+    from edge_runtime.pipeline.budgets import StageMonitor
+    from edge_runtime.pipeline.timing import StageTimes
+    from edge_runtime.sinks.base import Sink
+    from edge_runtime.sources.base import SourceInfo
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("results")
+    group.add_argument("--out", metavar="FILE|-", help="events as JSON lines; - is standard output")
+    group.add_argument("--record", metavar="OUT.mp4", type=Path, help="the video with the results drawn in")
+    group.add_argument("--report", metavar="DIR", type=Path, help="report.json and report.html of the run's latencies")
+    group.add_argument("--trace", metavar="FILE.json", type=Path, help="every stage of every frame, for Perfetto")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What outputs may show of a run."""
+
+    info: SourceInfo
+    account: Account
+    monitor: StageMonitor
+    times: StageTimes
+
+
+def open_sinks(
+    options: argparse.Namespace, run: Run, watch: WatchOptions
+) -> tuple[Sequence[Sink], AbstractContextManager[Any]]:
+    """The terminal and every output asked for; and what must be entered while the run lasts.
+
+    Raises:
+        InputError: one of them cannot be written; those opened before it are closed and leave nothing behind.
+    """
+    sinks: list[Sink] = []
+    try:
+        _open_files(options, run, sinks)
+        watching = watch.open(run.monitor, run.account)
+    except EdgeError:
+        for sink in sinks:
+            sink.close()
+        raise
+    return [*sinks, *watching.sinks], watching.supervisor
+
+
+def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> None:
+    # each is imported where it is wanted: a run that writes no report loads no page maker
+    from edge_runtime.sinks.terminal import Terminal
+
+    sinks.append(Terminal())
+    if options.record:
+        from edge_runtime.sinks.record import Recorder
+
+        sinks.append(Recorder(options.record, run.info))
+    if options.report:
+        from edge_runtime.report.sink import ReportSink
+
+        command = redact(shlex.join(["edge-run", *sys.argv[1:]]))
+        report = ReportSink(run.monitor, folder=options.report, command=command)
+        report.frames = run.account.snapshot
+        sinks.append(report)
+    if options.trace:
+        from edge_runtime.report.trace import Trace
+
+        trace = Trace(options.trace)
+        run.times.watch(trace.watch)
+        sinks.append(trace)
+    if options.out:
+        from edge_runtime.sinks.jsonl import JsonLines
+
+        sinks.append(JsonLines(options.out))

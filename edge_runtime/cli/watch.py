@@ -1,0 +1,133 @@
+"""The options by which others watch a run: ``--serve``, ``--mqtt``, ``--webhook``, and the service manager."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import tomllib
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.errors import InputError
+
+if TYPE_CHECKING:  # as in run.py: --help needs none of these
+    from edge_runtime.health import Thresholds
+    from edge_runtime.pipeline.accounting import Account
+    from edge_runtime.pipeline.budgets import StageMonitor
+    from edge_runtime.sinks.base import Sink
+    from edge_runtime.telemetry import Telemetry
+
+
+def add_watch_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("watching", "passwords and tokens: ${NAME} in a URL, environment, or NAME_FILE")
+    group.add_argument("--serve", metavar="[HOST:]PORT", help="web page, picture, health and metrics (127.0.0.1)")
+    group.add_argument("--mqtt", metavar="URL", help="mqtt[s]://[user@]host[:port][/prefix]; Home Assistant finds it")
+    group.add_argument("--webhook", metavar="URL", help="POST each start, segment, fault and summary as JSON")
+
+
+@dataclass
+class Watching:
+    """Sinks for the pipeline, and what must be entered while it runs."""
+
+    sinks: list[Sink] = field(default_factory=list)
+    supervisor: AbstractContextManager[Any] = field(default_factory=nullcontext)
+
+
+def read_health(budgets: Path | None) -> Thresholds:
+    """The ``[health]`` table of the budgets file; defaults where there is none.
+
+    Raises:
+        InputError: the file or a threshold cannot be read.
+    """
+    from edge_runtime.health import Thresholds
+
+    if budgets is None:
+        return Thresholds()
+    try:
+        table = tomllib.loads(budgets.read_text("utf-8")).get("health", {})
+    except OSError as error:
+        raise InputError(f"budgets file {budgets}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"budgets file {budgets} is not TOML: {error}") from error
+    if not isinstance(table, dict):
+        raise InputError(f"budgets file {budgets}: [health] must be a table, found {table!r}")
+    return Thresholds.parse(table)
+
+
+class WatchOptions:
+    """The options, checked before anything is opened: a wrong one must not wait for a model to load.
+
+    Raises:
+        InputError: an address, URL or secret that cannot be used.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._budgets: Path | None = options.budgets
+        self._thresholds = read_health(options.budgets)
+        self._serve = self._mqtt = self._webhook = None
+        if options.serve is not None:
+            from edge_runtime.sinks.web import Address, serve_token
+
+            address = Address.parse(options.serve)
+            self._serve = (address, serve_token(address))
+        if options.mqtt is not None:
+            try:
+                from edge_runtime.sinks.mqtt import Broker
+            except ImportError:
+                raise InputError("--mqtt needs paho-mqtt; pip install 'edge-action[mqtt]'") from None
+            self._mqtt = Broker.parse(options.mqtt)
+        if options.webhook is not None:
+            from edge_runtime.sinks.webhook import Hook
+
+            self._webhook = Hook.parse(options.webhook)
+
+    def open(self, monitor: StageMonitor, account: Account) -> Watching:
+        """Begin to serve and to connect.
+
+        Raises:
+            InputError: the address cannot be listened on.
+        """
+        from edge_runtime.sinks.spool import Spool, spool_path
+
+        watching = Watching()
+        state_directory = os.environ.get("STATE_DIRECTORY")
+        if self._serve or self._mqtt or "NOTIFY_SOCKET" in os.environ:
+            self._watch(watching, monitor, account, state_directory)
+        if self._webhook:
+            from edge_runtime.sinks.webhook import WebhookSink
+
+            watching.sinks.append(WebhookSink(self._webhook, Spool(spool_path(state_directory, "webhook"))))
+        return watching
+
+    def _watch(self, watching: Watching, monitor: StageMonitor, account: Account, state_directory: str | None) -> None:
+        from edge_runtime.health import HealthMonitor
+        from edge_runtime.report.device import Device
+        from edge_runtime.sinks.spool import Spool, spool_path
+        from edge_runtime.systemd import Supervisor
+        from edge_runtime.telemetry import Telemetry, recent_miss_ratio
+
+        logging.getLogger("edge_runtime").setLevel(logging.INFO)  # a service says what it does
+        telemetry: Telemetry
+        health = HealthMonitor(
+            self._thresholds,
+            miss_ratio=lambda: recent_miss_ratio(monitor),
+            throttled=lambda: bool(telemetry.device().throttled),
+        )
+        telemetry = Telemetry(monitor, account, health, Device().read)
+        if self._serve:
+            from edge_runtime.sinks.web import WebSink
+
+            watching.sinks.append(WebSink(self._serve[0], telemetry, self._serve[1]))
+        if self._mqtt:
+            from edge_runtime.sinks.mqtt import MqttSink
+
+            watching.sinks.append(MqttSink(self._mqtt, telemetry, Spool(spool_path(state_directory, "mqtt"))))
+        watching.sinks.append(telemetry)
+
+        def reload() -> None:
+            health.thresholds = read_health(self._budgets)
+
+        watching.supervisor = Supervisor(health, reload=reload)
