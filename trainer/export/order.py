@@ -56,7 +56,7 @@ def _copy_late(graph: onnx.GraphProto, output: str, shape: str) -> None:
             for index, name in enumerate(names):
                 if name == output:
                     names[index] = early
-    graph.node.append(helper.make_node("Reshape", [early, shape], [output], name=output))
+    graph.node.append(helper.make_node("Reshape", [early, shape], [output], name=f"{output}.copy"))
 
 
 def _sort(graph: onnx.GraphProto) -> None:
