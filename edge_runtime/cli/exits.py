@@ -6,7 +6,8 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 
-from edge_runtime.errors import EdgeError
+from edge_runtime.errors import EdgeError, InputError
+from edge_runtime.support import missing_onnxruntime
 
 
 def one_line_errors(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
@@ -19,6 +20,11 @@ def one_line_errors(main: Callable[[Sequence[str] | None], int]) -> Callable[[Se
         except EdgeError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
+        except ImportError as error:
+            if "onnxruntime" not in f"{error.name} {error.path} {error}":
+                raise
+            print(f"error: {missing_onnxruntime(error)}", file=sys.stderr)
+            return InputError.exit_code
         except BrokenPipeError:  # the reader (head, less) has seen enough
             sys.stderr.close()
             return 0
