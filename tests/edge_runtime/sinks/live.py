@@ -50,7 +50,7 @@ class FakeRun:
         self.account = Account()
         self.health = HealthMonitor()
         self.telemetry = Telemetry(self.monitor, self.account, self.health, lambda: READING)
-        self.sinks += [self.health, self.telemetry]
+        self.sinks.append(self.telemetry)
         self.frames = 0
 
     def frame(self, image: npt.NDArray[np.uint8] | None = None) -> None:
