@@ -13,7 +13,7 @@ from edge_runtime.cli.exits import one_line_errors
 from edge_runtime.errors import InputError
 from edge_runtime.models import zoo
 from edge_runtime.models.file import ModelFile
-from edge_runtime.models.metadata import RtStgcnMetadata
+from edge_runtime.models.metadata import ImfeMetadata, RtStgcnMetadata
 from edge_runtime.quantization.rtstgcn import Quantized, quantize_rtstgcn
 from edge_runtime.sources.skeleton import open_npy
 
@@ -34,24 +34,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("model", help="an fp32 .onnx file or the name of a packaged model")
     parser.add_argument("--mode", choices=("dynamic", "static", "auto"), required=True)
-    parser.add_argument("--calibrate", metavar="NPY", type=Path, help="real input, (C, L, V[, M]), raw units")
-    parser.add_argument("--threads", type=int, default=1, help="threads inside one operator when timing (default 1)")
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        help="real input: for a graph network .npy (C, L, V[, M]), raw units; "
+        "for an IMFE a video, a folder of videos or pictures, or camera[:N]",
+    )
+    parser.add_argument("--head", metavar="FILE", help="graph network behind an IMFE, for the agreement of labels")
+    parser.add_argument("--clips", type=int, default=48, help="clips of --calibrate that an IMFE sees (default 48)")
+    parser.add_argument("--threads", type=int, default=1, help="threads when timing a graph network (default 1)")
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
     args = parser.parse_args(argv)
 
     original = zoo.open_model(args.model)
     if args.out.resolve() == original.path.resolve():
         raise InputError(f"--out {args.out}: is the original, which is kept; name another file")
-    if not isinstance(original.metadata, RtStgcnMetadata):
+    if isinstance(original.metadata, RtStgcnMetadata):
+        trials = _read_trials(Path(args.calibrate)) if args.calibrate else None
+        result = quantize_rtstgcn(original, args.mode, trials, threads=args.threads)
+        data, report = result.file.data, _report(original, result, args.out)
+    elif isinstance(original.metadata, ImfeMetadata):
+        data, report = _quantize_imfe(original, original.metadata, args)
+    else:
         raise InputError(f"{original.path}: cannot quantize a model of kind '{original.metadata.kind}'")
-    trials = _read_trials(args.calibrate) if args.calibrate else None
-    result = quantize_rtstgcn(original, args.mode, trials, threads=args.threads)
     try:
-        args.out.write_bytes(result.file.data)
+        args.out.write_bytes(data)
     except OSError as error:
         raise InputError(f"--out {args.out}: cannot write: {error.strerror}") from None
-    print(_report(original, result, args.out))
+    print(report)
     return 0
+
+
+def _quantize_imfe(original: ModelFile, metadata: ImfeMetadata, args: argparse.Namespace) -> tuple[bytes, str]:
+    from edge_runtime.quantization.frames import read_clips
+    from edge_runtime.quantization.imfe import quantize_imfe
+
+    if args.calibrate is None:
+        raise InputError("an IMFE needs real frames to calibrate and check on: --calibrate VIDEO|DIR|camera")
+    beside = zoo.head_beside(original.path)
+    head = zoo.open_model(args.head) if args.head else zoo.open_model(beside) if beside else None
+    clips = read_clips(args.calibrate, metadata, clips=args.clips)
+    outcome = quantize_imfe(original, clips, args.mode, head=head)
+    before, after, parity = len(original.data), len(outcome.file.data), outcome.parity
+    agreement = "" if parity.agreement is None else f", label agreement {100 * parity.agreement:.2f} %"
+    lines = [
+        "",
+        f"wrote   {args.out}: {outcome.file.metadata.precision}",
+        f"size    {before / 1e6:.3f} -> {after / 1e6:.3f} MB ({after / before:.2f}x)",
+        f"parity  features' cosine to fp32 mean {parity.cosine_mean:.5f}, 1st percentile {parity.cosine_p1:.5f}"
+        f"{agreement} of {parity.clips} clips",
+    ]
+    return outcome.file.data, "\n".join(lines)
 
 
 def _read_trials(path: Path) -> list[npt.NDArray[np.float32]]:

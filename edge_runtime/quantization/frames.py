@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.errors import InputError
+from edge_runtime.events import Fault
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.sampling import FrameSampler, Rate
@@ -87,5 +88,5 @@ def _frames(source: Source, model: ImfeMetadata) -> Iterator[npt.NDArray[np.uint
             continue  # the neighbours are as good for calibration; edge-run is where losses are counted
         if frame is None:
             return
-        if sampler.step(frame.t).use:
+        if not isinstance(frame, Fault) and sampler.step(frame.t).use:
             yield preprocess(frame.data).copy()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import platform
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,15 +26,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime as ort
 from onnxruntime.quantization.calibrate import TensorsData
 
 from edge_runtime.errors import InputError
-from edge_runtime.models.file import ModelFile
+from edge_runtime.models.file import ModelFile, verify
 from edge_runtime.models.metadata import ImfeMetadata, Precision, Stage, to_props
 from edge_runtime.models.session import ORT_ERRORS, open_session
 from edge_runtime.models.stages import cut
 from edge_runtime.quantization import matmul
+from edge_runtime.quantization.measure import take_turns
 from edge_runtime.quantization.qdq import METHODS, Feed, Method, cosine, insert_qdq, measure_ranges
+from edge_runtime.streams.rtstgcn import RtStgcnStream
 
 Floats = npt.NDArray[np.float32]
 Mode = Literal["dynamic", "static", "auto"]
@@ -45,6 +49,7 @@ STAGE_BOUND = 0.998
 MIN_GAIN = 1.05  # a stage in int8 must be this much faster: below that the difference is within the noise of a pairing
 MAX_KEPT_FLOAT = 6  # layers a stage may leave in fp32 because they hurt, before the stage as a whole is left
 PAIRED_RUNS = 15
+_REFUSED: tuple[type[Exception], ...] = (*ORT_ERRORS, InputError)
 # Concat and the rest stay fp32: they are a few per cent of the work, and exact.
 OPERATORS = {"encoder": ("Conv", "Add", "Relu"), "motion": ("MatMul", "Conv"), "head": ("Conv", "Add", "Relu")}
 
@@ -78,14 +83,21 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    model: onnx.ModelProto
+    """The new model, what each stage became and what else was tried."""
+
+    file: ModelFile
     chosen: Mapping[str, Candidate]
     tried: Sequence[Candidate]
     parity: Parity
 
 
-def quantize(
-    file: ModelFile, clips: Sequence[npt.NDArray[np.uint8]], mode: Mode, *, head: Head | None = None, say: Say = print
+def quantize_imfe(
+    file: ModelFile,
+    clips: Sequence[npt.NDArray[np.uint8]],
+    mode: Mode,
+    *,
+    head: ModelFile | None = None,
+    say: Say = print,
 ) -> Outcome:
     """An IMFE in int8.
 
@@ -94,7 +106,7 @@ def quantize(
         clips: uint8 RGB (clip_length, H, W, 3); every other one calibrates, the rest check.
         mode: ``static`` and ``dynamic`` give each stage that form even where it loses (only layers that hurt stay
             fp32); ``auto`` keeps per stage what wins.
-        head: regions -> label, for the agreement.
+        head: RT-ST-GCN fed with the regions of the check clips, one after the other, for the agreement of labels.
         say: told each finding as it comes.
 
     Raises:
@@ -111,7 +123,7 @@ def quantize(
     for name, model in floats.items():
         of_stage = [Candidate(name, "fp32", model)]
         for candidate in _candidates(name, model, mode, feeds[name], checks[name]):
-            measured = _time_against(model, candidate, checks[name])
+            measured = _time_against(model, candidate, checks[name][0])
             of_stage.append(measured)
             say(_describe(measured))
         tried += of_stage
@@ -125,14 +137,8 @@ def quantize(
         worst = min((c for c in chosen.values() if c.how != "fp32"), key=lambda c: c.cosine)
         say(f"{worst.stage}: back to fp32, together the stages miss the bound ({parity.cosine_mean:.4f})")
         chosen[worst.stage] = Candidate(worst.stage, "fp32", floats[worst.stage])
-    _write_metadata(quantized, metadata, mode, chosen, parity)
-    return Outcome(quantized, chosen, tried, parity)
-
-
-_REFUSED: tuple[type[Exception], ...] = (*ORT_ERRORS, InputError)
-
-Head = Callable[[Floats], int]
-"""Regions (D, V) of successive clips of one stream -> the label's number."""
+    _write_metadata(quantized, file, metadata, mode, chosen, parity)
+    return Outcome(verify(file.path, quantized.SerializeToString()), chosen, tried, parity)
 
 
 def _candidates(
@@ -210,23 +216,11 @@ def _choose(candidates: Sequence[Candidate], mode: Mode) -> Candidate:
     return max(candidates[1:] or candidates, key=lambda c: c.speedup)
 
 
-def _time_against(model: onnx.ModelProto, candidate: Candidate, checks: Sequence[Feed]) -> Candidate:
-    """The candidate with its speed, by runs of both in turn, in time of this thread on the processor.
-
-    Wall time on a busy device counts its neighbours: the same pair gave 0.3x and 4.3x within a minute.
-    """
-    pair = [_runner(m) for m in (model, candidate.model)]
-    ratios, times = [], []
-    for i in range(PAIRED_RUNS):
-        feed = checks[i % len(checks)]
-        spent = []
-        for run in pair:
-            begun = time.thread_time_ns()
-            run(feed)
-            spent.append(time.thread_time_ns() - begun)
-        ratios.append(spent[0] / spent[1])
-        times.append(spent[1] / 1e6)
-    return dataclasses.replace(candidate, speedup=statistics.median(ratios), ms=statistics.median(times))
+def _time_against(model: onnx.ModelProto, candidate: Candidate, feed: Feed) -> Candidate:
+    """The candidate with its speed beside fp32 on one thread."""
+    pair = [partial(_runner(m), feed) for m in (model, candidate.model)]
+    paired = take_turns(pair, PAIRED_RUNS, clock_ns=time.thread_time_ns)
+    return dataclasses.replace(candidate, speedup=paired.ratio[1], ms=paired.median_us[1] / 1e3)
 
 
 def _describe(c: Candidate) -> str:
@@ -275,21 +269,22 @@ def compare(
     quantized: onnx.ModelProto,
     metadata: ImfeMetadata,
     clips: Sequence[npt.NDArray[np.uint8]],
-    head: Head | None = None,
+    head: ModelFile | None = None,
 ) -> Parity:
     """Both networks on the same clips, end to end."""
     networks = [_network(model, metadata) for model in (original, quantized)]
+    heads = [RtStgcnStream(head) for _ in networks] if head is not None else []
     cosines, same = [], []
     for clip in clips:
-        (features, regions), (other_features, other_regions) = (network(clip) for network in networks)
-        cosines.append(cosine(features, other_features))
-        if head is not None:
-            same.append(head(regions[0]) == head(other_regions[0]))
+        outputs = [network(clip) for network in networks]
+        cosines.append(cosine(outputs[0][0], outputs[1][0]))
+        labels = {int(gcn.step(regions[0]).argmax()) for gcn, (_, regions) in zip(heads, outputs, strict=False)}
+        same.append(len(labels) == 1)
     return Parity(
         len(clips),
         statistics.fmean(cosines),
         float(np.percentile(cosines, 1)),
-        statistics.fmean(same) if head is not None else None,
+        statistics.fmean(same) if heads else None,
     )
 
 
@@ -358,7 +353,12 @@ def _boundaries(model: onnx.ModelProto, stages: Collection[Stage]) -> list[onnx.
 
 
 def _write_metadata(
-    model: onnx.ModelProto, metadata: ImfeMetadata, mode: Mode, chosen: Mapping[str, Candidate], parity: Parity
+    model: onnx.ModelProto,
+    original: ModelFile,
+    metadata: ImfeMetadata,
+    mode: Mode,
+    chosen: Mapping[str, Candidate],
+    parity: Parity,
 ) -> None:
     """What was decided, and why, travels with the file."""
     forms = {choice.how.split()[0] for choice in chosen.values()}
@@ -369,6 +369,8 @@ def _write_metadata(
         precision = "int8-dynamic"
     decision: dict[str, Any] = {
         "mode": mode,
+        "original_sha256": original.sha256,
+        "measured_on": f"{platform.machine()}, onnxruntime {ort.__version__}",
         "stages": {
             name: {
                 "how": choice.how,
