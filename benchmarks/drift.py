@@ -1,0 +1,87 @@
+"""How far months of streaming are from the network that was trained: ``python -m benchmarks.drift [--steps N]``.
+
+A network is stepped for millions of frames through the runtime. At regular moments its logits are compared with the
+offline network, in float64, on the last receptive field alone: what it should say had it just been started. Before
+each comparison but one window away lies an outburst: a hundred frames ten thousand times too large.
+
+Prints the largest error of each tenth of the run: with a plain running sum it grows, here it must not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from benchmarks.networks import exported, published_rtstgcn, small_rtstgcn
+from edge_runtime import RtStgcnStream
+from trainer.nets.rtstgcn import RtStgcn
+
+COMPARISONS = 100
+OUTBURST = 1e4
+OUTBURST_FRAMES = 100
+BOUND = 1e-4
+
+
+def drift(model: RtStgcn, steps: int) -> tuple[list[float], float, float]:
+    """Step ``steps`` frames; the error at each of ``COMPARISONS`` moments, the largest logit expected there, and the
+    growth of memory in MB an hour."""
+    with tempfile.TemporaryDirectory() as folder:
+        stream = RtStgcnStream(exported(model, Path(folder) / "rtstgcn.onnx"))
+    model = model.double()
+    field = stream.receptive_field
+    # a phase swaps its sum within one ring after the window has passed: two windows are always enough
+    quiet = 2 * field + max(layer.taps * layer.dilation for layer in stream.metadata.layers)
+    chunk = max(steps // COMPARISONS, quiet + OUTBURST_FRAMES)
+    random = np.random.default_rng(0)
+    errors: list[float] = []
+    largest = 0.0
+    memory: list[float] = []
+    start = time.monotonic()
+    for _ in range(max(steps // chunk, 2)):
+        for left in range(chunk, 0, -10_000):  # in pieces: the input of a million frames would itself fill the memory
+            length = min(left, 10_000)
+            x = random.standard_normal((length, stream.metadata.in_channels, stream.metadata.graph.num_node))
+            x = x.astype(np.float32)
+            if left == length:
+                if length < quiet + OUTBURST_FRAMES:
+                    raise ValueError(f"{chunk} steps between comparisons: the last piece is too short")
+                x[-quiet - OUTBURST_FRAMES : -quiet] *= OUTBURST
+            logits = stream.steps(x)
+        with torch.inference_mode():
+            window = torch.from_numpy(x[-field:]).double().permute(1, 0, 2)[None]
+            expected = model(window)[0, :, -1].numpy()
+        errors.append(float(np.abs(logits[-1] - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+        memory.append(psutil.Process().memory_info().rss / 1e6)
+    hours = (time.monotonic() - start) / 3600
+    settled = len(memory) // 10  # the allocator's first growth is no leak
+    return errors, largest, (memory[-1] - memory[settled]) / (hours * (1 - settled / len(memory)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("benchmarks.drift", description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=10_000_000, help="of the small network; a tenth of the published")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name, model, steps in (
+        ("small", small_rtstgcn(), args.steps),
+        ("published, window 9", published_rtstgcn(9), args.steps // 10),
+    ):
+        errors, largest, slope = drift(model, steps)
+        tenths = [max(part) for part in np.array_split(errors, min(10, len(errors)))]
+        print(
+            f"{name}: {steps:,} steps, {len(errors)} comparisons, largest error {max(errors):.2e} "
+            f"(bound {BOUND}; largest logit {largest:.2f})"
+        )
+        print("  by tenths of the run: " + " ".join(f"{error:.1e}" for error in tenths))
+        print(f"  memory: {slope:+.3f} MB an hour", flush=True)
+
+
+if __name__ == "__main__":
+    main()
