@@ -27,8 +27,8 @@ from edge_runtime.errors import InputError
 from edge_runtime.events import Event, Fault, Features, Result, Start
 from edge_runtime.sources.base import Frame
 
-SOURCE_DOWN = "source-down"  # fault kinds by which a source tells that it lost its device and is reconnecting,
-SOURCE_UP = "source-up"  # and that it is back
+SOURCE_LOST = "source-lost"  # fault kinds by which a source tells that it lost its device and is reconnecting,
+SOURCE_RETURNED = "source-returned"  # and that it is back
 
 
 class State(StrEnum):
@@ -142,8 +142,8 @@ class HealthMonitor:
             self._vitals = replace(self._vitals, result_ns=self._clock(), warm=event.warm)
         elif isinstance(event, Features):
             self._vitals = replace(self._vitals, result_ns=self._clock(), warm=True)
-        elif isinstance(event, Fault) and event.kind in (SOURCE_DOWN, SOURCE_UP):
-            self._vitals = replace(self._vitals, reconnecting=event.kind == SOURCE_DOWN)
+        elif isinstance(event, Fault) and event.kind in (SOURCE_LOST, SOURCE_RETURNED):
+            self._vitals = replace(self._vitals, reconnecting=event.kind == SOURCE_LOST)
         elif isinstance(event, Start):
             self.started = True
 

@@ -13,7 +13,8 @@ share it out so that a run in which every stage keeps its budget both keeps the 
     rtstgcn           5 %  hop                 10   ms
     sinks            10 %  hop                 20   ms   waiting for, and in, the sink thread
 
-``--budgets FILE.toml`` sets any of them in milliseconds, one ``stage = number`` a line (``imfe.encoder = 20``).
+``--budgets FILE.toml`` sets any of them in milliseconds, one ``stage = number`` a line (``imfe.encoder = 20``). Its
+table ``[health]`` is not ours: `edge_runtime.health.Thresholds`.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def read_overrides(path: Path) -> dict[str, float]:
         raise InputError(f"budgets file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"budgets file {path} is not TOML: {error}") from error
+    tables.pop("health", None)  # thresholds of the health states share the file (cli/watch.py)
     flat = _flatten(tables)
     for stage, value in flat.items():
         _check(stage, value)

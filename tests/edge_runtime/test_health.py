@@ -15,7 +15,7 @@ import pytest
 
 from edge_runtime.errors import InputError
 from edge_runtime.events import Fault, Features
-from edge_runtime.health import SOURCE_DOWN, SOURCE_UP, HealthMonitor, State, Thresholds, Vitals, assess
+from edge_runtime.health import SOURCE_LOST, SOURCE_RETURNED, HealthMonitor, State, Thresholds, Vitals, assess
 from edge_runtime.sources.base import Frame
 from edge_runtime.systemd import Notifier, Supervisor
 from tests.edge_runtime.sinks.live import result, start
@@ -83,11 +83,11 @@ def test_a_run_goes_through_its_states() -> None:
     assert health.state() is State.OK
     clock.now += 4 * S
     assert (health.state(), health.alive()) == (State.STARVED, False)
-    health.emit(Fault(SOURCE_DOWN))
+    health.emit(Fault(SOURCE_LOST))
     assert (health.state(), health.alive()) == (State.STARVED, True)
     clock.now += 3600 * S
     assert health.alive()  # a restart would not bring the camera back
-    health.emit(Fault(SOURCE_UP))
+    health.emit(Fault(SOURCE_RETURNED))
     frame(health)
     assert health.state() is State.OK  # not hung: the network owes nothing for the hour without frames
     health.emit(result(17))
@@ -125,10 +125,10 @@ def test_the_watchdog_is_fed_only_when_frames_advance() -> None:
     frame(health)
     health.emit(result(5))
     assert health.advanced()
-    health.emit(Fault(SOURCE_DOWN))
+    health.emit(Fault(SOURCE_LOST))
     assert health.advanced()
     assert health.advanced()
-    health.emit(Fault(SOURCE_UP))
+    health.emit(Fault(SOURCE_RETURNED))
     assert not health.advanced()
     for _ in range(12):
         clock.now += 1 * S

@@ -20,7 +20,7 @@ import pytest
 
 from edge_runtime.errors import InputError
 from edge_runtime.events import Fault
-from edge_runtime.health import SOURCE_DOWN
+from edge_runtime.health import SOURCE_LOST
 from edge_runtime.sinks import web
 from edge_runtime.sinks.web import Address, WebSink, serve_token
 from tests.edge_runtime.sinks import browser
@@ -190,7 +190,7 @@ def test_probes_answer_without_the_token_and_say_one_word(guarded: WebSink, run:
 
 def test_a_reconnecting_source_is_alive_but_not_ready(site: WebSink, run: FakeRun) -> None:
     run.play()
-    run.emit(Fault(SOURCE_DOWN, 1.0))
+    run.emit(Fault(SOURCE_LOST, 1.0))
     assert get(site, "/livez")[0].status == 200
     response, body = get(site, "/readyz")
     assert (response.status, body) == (503, b"starved\n")
@@ -257,7 +257,7 @@ def test_a_feed_that_reconnects_resumes_where_it_was(site: WebSink, run: FakeRun
 
 def test_no_secret_reaches_the_page(site: WebSink, run: FakeRun) -> None:
     run.emit(start("rtsp://admin:hunter2secret@cam/live"))
-    run.emit(Fault("source-down", 1.0, {"reason": "401 from rtsp://admin:hunter2secret@cam/live"}))
+    run.emit(Fault("source-lost", 1.0, {"reason": "401 from rtsp://admin:hunter2secret@cam/live"}))
     told = events(follow(site, "/events"))
     assert "hunter2secret" not in json.dumps([next(told) for _ in range(3)])
     assert b"hunter2secret" not in get(site, "/metrics")[1]
@@ -391,8 +391,8 @@ def test_the_page_works_in_a_real_browser(
             page.wait_for("document.querySelectorAll('#strip rect').length > 2")
             page.wait_for("document.getElementById('stages').textContent.includes('capture to result')")
             page.wait_for("document.getElementById('device').textContent.includes('61.5 °C')")
-            run.emit(Fault(SOURCE_DOWN, 9.0, {"reason": "no frame"}))
-            page.wait_for("document.getElementById('faults').textContent.includes('source down')")
+            run.emit(Fault(SOURCE_LOST, 9.0, {"reason": "no frame"}))
+            page.wait_for("document.getElementById('faults').textContent.includes('source lost')")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             picture = tmp_path / f"{width}-{'dark' if dark else 'light'}.png"
             page.screenshot(picture)
