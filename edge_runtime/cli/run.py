@@ -20,8 +20,10 @@ from edge_runtime.errors import InputError
 from edge_runtime.redaction import install as install_redaction
 
 if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help and a wrong option need neither
+    from edge_runtime.pipeline.assembly import Models
     from edge_runtime.pipeline.clock import StopFlag
     from edge_runtime.pipeline.pipeline import Pipeline
+    from edge_runtime.pipeline.recogniser import Recogniser
 
 _EXAMPLES = """\
 examples:
@@ -74,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = parser.add_argument_group("run")
     run.add_argument("--policy", choices=POLICIES, default="auto", help="when frames come too fast (default auto)")
+    run.add_argument("--fallback-model", metavar="FILE|NAME", help="smaller, for policy degrade when too slow")
     run.add_argument("--deadline-ms", metavar="MS", type=float, help="budget from capture to result (default: a hop)")
     run.add_argument("--budgets", metavar="FILE.toml", type=Path, help="budget of each stage, in ms")
     run.add_argument("--max-frames", metavar="N", type=_positive_int, help="end after this many captured frames")
@@ -119,7 +122,7 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManage
     waiting for a camera that does not answer.
     """
     from edge_runtime.pipeline.accounting import Account
-    from edge_runtime.pipeline.assembly import check_content, load_models, open_recogniser
+    from edge_runtime.pipeline.assembly import check_content, load_fallback, load_models, open_recogniser
     from edge_runtime.pipeline.budgets import Budgets, StageMonitor, read_overrides
     from edge_runtime.pipeline.clock import StopFlag
     from edge_runtime.pipeline.pipeline import Limits, Pipeline
@@ -132,10 +135,23 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManage
     overrides = read_overrides(options.budgets) if options.budgets else None
     watch = WatchOptions(options)
     models = load_models(_model(options), options.head)
+    described = models.described()
     times = StageTimes()
-    recogniser, providers = open_recogniser(
-        models, observe=times, hop=options.hop, threads=options.threads, provider=options.provider
-    )
+
+    def open_models(which: Models) -> tuple[Recogniser, dict[str, str]]:
+        return open_recogniser(
+            which, observe=times, hop=options.hop, threads=options.threads, provider=options.provider
+        )
+
+    recogniser, providers = open_models(models)
+    recognisers = {"main": recogniser}
+    if options.fallback_model:
+        if options.policy not in ("auto", "degrade"):
+            raise InputError(f"--fallback-model is for --policy degrade; --policy {options.policy} never turns to it")
+        smaller = load_fallback(options.fallback_model, models)
+        recognisers["fallback"], theirs = open_models(smaller)
+        described |= {f"fallback {role}": about for role, about in smaller.described().items()}
+        providers |= {f"fallback {stage}": provider for stage, provider in theirs.items()}
     source = open_source(options, models.fps)
     try:
         info = source.info
@@ -148,14 +164,20 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManage
         sinks, supervisor = open_sinks(options, Run(info, account, monitor, times), watch)
         pipeline = Pipeline(
             source,
-            {"main": recogniser},
+            recognisers,
             sinks,
-            chosen=choose(options.policy, live=info.live, hop=recogniser.hop, clip_length=recogniser.clip_length),
+            chosen=choose(
+                options.policy,
+                live=info.live,
+                hop=recogniser.hop,
+                clip_length=recogniser.clip_length,
+                fallback="fallback" in recognisers,
+            ),
             times=times,
             monitor=monitor,
             hysteresis=hysteresis,
             limits=Limits(options.max_frames, options.duration),
-            models=models.described(),
+            models=described,
             providers=providers,
             account=account,
             stop=stop,

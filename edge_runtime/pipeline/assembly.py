@@ -34,6 +34,12 @@ class Models:
         """Frames a second that they were trained at."""
         return self.main.metadata.fps
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What they can recognise; nothing without a head."""
+        graph = self.main.metadata if self.head is None else self.head.metadata
+        return graph.labels if isinstance(graph, RtStgcnMetadata) else ()
+
     def described(self) -> dict[str, Any]:
         """What the start event says of them, by role."""
         roles = {"model": self.main, "head": self.head}
@@ -97,6 +103,26 @@ def check_content(models: Models, content: Content, source: str) -> None:
     if content == "image":
         raise InputError(f"{models.main.path} takes a skeleton, {source} delivers pictures; give --skeleton FILE")
     raise InputError(f"{models.main.path} takes pictures, {source} delivers a skeleton; give a skeleton model")
+
+
+def load_fallback(model: str | Path, main: Models) -> Models:
+    """The smaller models that policy ``degrade`` may turn to, with the head beside them, or else the one of ``main``.
+
+    Raises:
+        InputError: they cannot be used, or do not answer as ``main`` does: same input, frame rate and labels.
+    """
+    models = Models(open_model(model), None)
+    if models.content == "image":
+        path = main.head and (head_beside(models.main.path) or main.head.path)
+        models = load_models(model, str(path) if path else "none")
+    for what, own, wanted in (
+        ("input", models.content, main.content),
+        ("frame rate", models.fps, main.fps),
+        ("labels", sorted(models.labels), sorted(main.labels)),
+    ):
+        if own != wanted:
+            raise InputError(f"--fallback-model {model}: its {what} must be the main model's, {wanted}; found {own}")
+    return models
 
 
 def open_recogniser(

@@ -174,6 +174,8 @@ class PictureRecogniser:
         self.background = head[1].background if head else None
         self._imfe = imfe
         self._hops = metadata.hops
+        self._asked_hop = imfe.hop
+        self._steps = 1  # of the graph network for one clip
         self._head = Head(head[0]) if head else None
         self._shape = (metadata.feature_dim, metadata.region_grid[0] * metadata.region_grid[1])
         self._preprocess = Preprocessor(metadata.height, metadata.width)
@@ -191,6 +193,9 @@ class PictureRecogniser:
     def run_at(self, hop: int) -> None:
         possible = [own for own in self._hops if own <= hop]
         self._imfe.hop = max(possible, default=self._imfe.hop)
+        # The graph network learned at one step per hop asked for: with a longer hop each clip is given as often as
+        # it takes for a second to stay a second.
+        self._steps = max(1, hop // self._asked_hop)
 
     def skip(self) -> None:
         self._imfe.reset()
@@ -204,7 +209,10 @@ class PictureRecogniser:
             return []
         if self._head is None:
             return [Opinion(frame.index, frame.t, None, out.features)]
-        return self._head.step(out.regions[np.newaxis], [(frame.index, frame.t)])
+        opinions: list[Opinion] = []
+        for _ in range(self._steps):
+            opinions = self._head.step(out.regions[np.newaxis], [(frame.index, frame.t)])
+        return opinions
 
     def flush(self) -> list[Opinion]:
         return self._head.flush(self._shape) if self._head else []

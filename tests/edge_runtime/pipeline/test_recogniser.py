@@ -12,7 +12,7 @@ import pytest
 from edge_runtime.errors import InputError
 from edge_runtime.models.file import load_model
 from edge_runtime.models.metadata import RtStgcnLayer
-from edge_runtime.pipeline.assembly import Models, check_content, load_models, open_recogniser
+from edge_runtime.pipeline.assembly import Models, check_content, load_fallback, load_models, open_recogniser
 from edge_runtime.pipeline.recogniser import ABSENT_S, Opinion, Recogniser, event_of, softmax
 from edge_runtime.sources.base import Frame
 from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
@@ -74,6 +74,22 @@ def test_scores_are_those_of_the_two_networks_in_a_row(folder: Path) -> None:
     logits = SmallGcn.make(layers, nodes=6, in_channels=7).offline(regions)
     expected = [softmax(row.astype(np.float32)) for row in logits]
     assert np.allclose([opinion.scores for opinion in found], expected, atol=1e-4)
+
+
+def test_with_a_longer_hop_the_graph_network_keeps_its_clock(folder: Path) -> None:
+    """Shows that a clip of a doubled hop counts as two steps, and that at the hop asked for it is one again."""
+    seen: list[str] = []
+    recogniser, _ = open_recogniser(
+        load_models(folder / "imfe.onnx", None), observe=lambda stage, start, end: seen.append(stage)
+    )
+    steps = []
+    for hop in (6, 12, 24, 6):
+        recogniser.run_at(hop)
+        seen.clear()
+        opinions = run(recogniser, [frame(i, image) for i, image in enumerate(pictures(6))])
+        assert len(opinions) == 1
+        steps.append(seen.count("rtstgcn"))
+    assert steps == [1, 2, 4, 1]
 
 
 def test_a_delayed_network_speaks_of_the_past_and_flush_tells_the_rest(tmp_path: Path) -> None:
@@ -217,6 +233,29 @@ def test_a_skeleton_model_is_no_head_of_an_imfe(folder: Path) -> None:
         load_models(folder / "imfe.onnx", str(skeleton))
     with pytest.raises(InputError, match="takes no head"):
         load_models(skeleton, str(folder / "rtstgcn.onnx"))
+
+
+def test_a_fallback_brings_its_own_head_or_takes_the_main_models(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    main = load_models(folder / "imfe.onnx", None)
+    alone = tmp_path_factory.mktemp("alone")
+    smaller = SmallImfe.make(seed=1).save(alone / "imfe.onnx")
+    heads = [load_fallback(smaller, main).head]
+    save_head(alone / "rtstgcn.onnx", delay=1)
+    heads.append(load_fallback(smaller, main).head)
+    assert [head and head.path for head in heads] == [folder / "rtstgcn.onnx", alone / "rtstgcn.onnx"]
+    assert load_fallback(smaller, load_models(folder / "imfe.onnx", "none")).head is None
+
+
+def test_a_fallback_that_answers_otherwise_is_refused(folder: Path) -> None:
+    main = load_models(folder / "imfe.onnx", None)
+    skeleton = SmallGcn.make(LAYERS).save(folder / "skeleton.onnx")
+    with pytest.raises(InputError, match="its input must be the main model's, image; found skeleton"):
+        load_fallback(skeleton, main)
+    labels = SmallGcn.make(LAYERS, classes=3).save(folder / "three.onnx")
+    with pytest.raises(InputError, match="its labels must be the main model's"):
+        load_fallback(labels, load_models(skeleton, None))
 
 
 def test_a_source_and_a_model_that_do_not_fit_are_told_apart(folder: Path) -> None:
