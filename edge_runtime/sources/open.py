@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_runtime.errors import InputError
 from edge_runtime.sources.base import Source
-from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.camera import CameraSource, list_cameras
 from edge_runtime.sources.demo import DemoSource
+from edge_runtime.sources.gstreamer import GstreamerSource
 from edge_runtime.sources.images import ImagesSource
+from edge_runtime.sources.mjpeg import MjpegSource
+from edge_runtime.sources.picamera import PicameraSource
 from edge_runtime.sources.skeleton import open_skeleton
 from edge_runtime.sources.stream import StreamSource
+from edge_runtime.sources.supervised import SupervisedSource
+from edge_runtime.sources.supervision import Limits
 from edge_runtime.sources.video import VideoSource
 
 
@@ -19,46 +27,89 @@ def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True
     """Add the options that choose a source, exactly one of them (or none, unless ``required``)."""
     group = parser.add_argument_group("source")
     one = group.add_mutually_exclusive_group(required=required)
-    one.add_argument("--camera", metavar="N|PATH", help="camera number, /dev/videoN or /dev/v4l/by-id/...")
-    one.add_argument("--video", metavar="FILE", type=Path, help="video file")
+    one.add_argument(
+        "--camera", metavar="N|PATH", help="number, /dev/videoN, /dev/v4l/by-id/..., picamera or picamera:N"
+    )
+    one.add_argument("--video", metavar="FILE|-", type=Path, help="video file, or - for Motion JPEG on standard input")
     one.add_argument("--rtsp", metavar="URL", help="network stream: rtsp, http or tcp; ${NAME} is read as a secret")
+    one.add_argument("--gstreamer", metavar="PIPELINE", help="a pipeline that ends in appsink")
     one.add_argument("--images", metavar="DIR", type=Path, help="folder of pictures, in natural order")
     one.add_argument(
         "--skeleton", metavar="FILE|-", help="joints or sensors: .npy (C, L, V[, M]), .csv, or - for stdin"
     )
     one.add_argument("--demo", action="store_true", help="a generated person doing one action after another")
+    group.add_argument("--list-cameras", action=_ListCameras, help="print this machine's cameras and leave")
     group.add_argument("--rate", metavar="HZ", type=float, help="of pictures or samples without a clock of their own")
     group.add_argument("--size", metavar="WxH", type=_size, help="ask this of the camera")
     group.add_argument("--fps", metavar="HZ", type=float, help="ask this of the camera")
+    group.add_argument(
+        "--give-up-after",
+        metavar="S",
+        type=float,
+        help="exit 3 when a live source is gone this long; also the time it has to answer at the start "
+        "(default: none at the start, later for ever)",
+    )
 
 
 def open_source(options: argparse.Namespace, model_fps: float) -> Source:
-    """The source that ``options`` (of ``add_source_options``) name.
+    """The source that ``options`` (of ``add_source_options``) name; one that can be lost comes supervised.
 
     ``model_fps`` is the rate of files that have no clock and for which no ``--rate`` was given.
 
     Raises:
         InputError: it cannot be opened, or no source was named.
-        SourceLostError: a network stream that does not answer.
+        SourceLostError: a live source that does not answer.
     """
-    for name in ("rate", "fps"):
+    for name, unit in (("rate", "hertz"), ("fps", "hertz"), ("give_up_after", "seconds")):
         value = getattr(options, name)
-        if value is not None and not 0 < value <= 10_000:
-            raise InputError(f"--{name}: expected a number of hertz above 0, found {value:g}")
-    rate = options.rate or model_fps
-    if options.camera is not None:
-        return CameraSource(options.camera, size=options.size, fps=options.fps)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')}: expected {unit} above 0, found {value:g}")
+    connect = _live(options)
+    if connect is not None:
+        return SupervisedSource(connect, Limits(give_up_after_s=options.give_up_after))
     if options.video is not None:
-        return VideoSource(options.video)
-    if options.rtsp is not None:
-        return StreamSource(options.rtsp)
+        return MjpegSource() if str(options.video) == "-" else VideoSource(options.video)
     if options.images is not None:
-        return ImagesSource(options.images, rate)
+        return ImagesSource(options.images, options.rate or model_fps)
     if options.skeleton is not None:
         return open_skeleton(options.skeleton, options.rate, model_fps)
     if options.demo:
         return DemoSource()
-    raise InputError("no source: give one of --camera, --video, --rtsp, --images, --skeleton, --demo")
+    raise InputError("no source: give one of --camera, --video, --rtsp, --gstreamer, --images, --skeleton, --demo")
+
+
+def _live(options: argparse.Namespace) -> Callable[[], Source] | None:
+    """How to connect to the live source that was named; None where it is none."""
+    if options.camera is not None:
+        kind, _, number = options.camera.partition(":")
+        if kind == "picamera":
+            if number and not number.isdecimal():
+                raise InputError(f"--camera {options.camera}: expected picamera or picamera:N")
+            return lambda: PicameraSource(int(number or 0), size=options.size, fps=options.fps)
+        return lambda: CameraSource(options.camera, size=options.size, fps=options.fps)
+    if options.rtsp is not None:
+        return lambda: StreamSource(options.rtsp)
+    if options.gstreamer is not None:
+        return lambda: GstreamerSource(options.gstreamer)
+    return None
+
+
+class _ListCameras(argparse.Action):
+    """Prints and ends, as ``--help`` does."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        lines = []
+        for camera in list_cameras():
+            lines.append(f"{camera.device}  {camera.name}")
+            lines += [f"    {path}" for path in camera.stable]
+        sys.stdout.write(
+            "\n".join(lines) or "no V4L2 camera here; one on a Raspberry Pi's CSI port is --camera picamera"
+        )
+        sys.stdout.write("\n")
+        parser.exit()
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -6,10 +6,11 @@
 ``-``          live, one sample a line: JSON, ``[[…V numbers…], …C rows…]`` or ``{"t": seconds, "x": [[…]]}``, where
                ``null`` is a missing value; or CSV as above.
 
-A missing value (NaN, infinite, null, an empty cell) makes its node missing in that sample, all channels of it: half of
-a joint is no position. A missing node keeps its last value, and is zero before it was first seen, as in the datasets.
+A missing value (null, an empty cell) is NaN, and passed on as such: what stands in for it is the network's to say
+(`streams.rtstgcn`: a node that is not seen keeps its last value, and is zero before it was first seen).
 
-Samples come at ``t``, else ``rate`` a second, else, on standard input, when they arrive.
+Samples come at ``t`` (a clock that was set back is passed on, and resets the networks), else ``rate`` a second, else,
+on standard input, when they arrive.
 """
 
 from __future__ import annotations
@@ -33,14 +34,6 @@ Sample = npt.NDArray[np.float32]
 Timed = tuple[float | None, Sample]  # t in seconds where the stream says it; (C, V) or (C, V, M)
 
 
-def hold_missing(sample: Sample, last: Sample | None) -> Sample:
-    """``sample`` without NaN or infinity: a node with one keeps its value in ``last``, zero where there is none."""
-    known = np.isfinite(sample).all(axis=0)
-    if known.all():
-        return sample
-    return np.where(known, sample, 0 if last is None else last).astype(np.float32)
-
-
 class SkeletonSource(Closing):
     """Samples of an iterator of ``(t, sample)``, whose shape is the first one's.
 
@@ -61,8 +54,7 @@ class SkeletonSource(Closing):
         self._samples = samples
         self._clock = clock
         self._first_ns: int | None = None
-        self._last: Sample | None = None
-        self._t = -math.inf
+        self._shape: tuple[int, ...] = ()
         self._index = 0
 
     @property
@@ -78,13 +70,12 @@ class SkeletonSource(Closing):
         if isinstance(item, str):
             raise UnreadableFrameError(f"{self._info.name}: sample {index}: {item}")
         stated, sample = item
-        if self._last is not None and sample.shape != self._last.shape:
+        self._shape = self._shape or sample.shape
+        if sample.shape != self._shape:
             raise UnreadableFrameError(
-                f"{self._info.name}: sample {index} has shape {sample.shape}, the ones before {self._last.shape}"
+                f"{self._info.name}: sample {index} has shape {sample.shape}, the ones before {self._shape}"
             )
-        self._last = hold_missing(sample, self._last)
-        self._t = max(self._t, self._time(index, stated, captured_ns))
-        return Frame(self._last, index, self._t, captured_ns)
+        return Frame(sample, index, self._time(index, stated, captured_ns), captured_ns)
 
     def _time(self, index: int, stated: float | None, captured_ns: int) -> float:
         if stated is not None:

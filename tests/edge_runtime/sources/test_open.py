@@ -57,3 +57,26 @@ def test_a_rate_that_is_no_rate_is_refused(tmp_path, rate):
 
 def test_a_size_is_width_by_height():
     assert parse("--camera", "0", "--size", "1280x720").size == (1280, 720)
+
+
+def test_live_sources_come_supervised_and_are_refused_when_they_cannot_be():
+    for arguments, message in (
+        (("--camera", "97"), "no such device"),
+        (("--camera", "picamera:x"), "picamera:N"),
+        (("--rtsp", "camera.local"), "expected rtsp"),
+        (("--gstreamer", "videotestsrc"), "gstreamer"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_source(parse(*arguments), 30.0)
+
+
+def test_the_cameras_are_listed_without_naming_a_source(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse("--list-cameras")
+    assert ended.value.code in (0, None)
+    assert "camera" in capsys.readouterr().out  # one, or that there is none
+
+
+def test_the_demo_needs_nothing():
+    with open_source(parse("--demo"), 30.0) as source:
+        assert source.read().data.shape == (480, 640, 3)
