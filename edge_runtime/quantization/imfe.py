@@ -115,7 +115,7 @@ def quantize_imfe(
     metadata = file.metadata
     if not isinstance(metadata, ImfeMetadata) or metadata.precision != "fp32":
         raise InputError(f"{file.path}: expected an fp32 IMFE; quantize the original")
-    floats = {name: cut(file.proto, stage) for name, stage in metadata.stages.items()}
+    floats = {name: _named(cut(file.proto, stage)) for name, stage in metadata.stages.items()}
     feeds = _feeds(floats, metadata, clips[::2])
     checks = _feeds(floats, metadata, clips[1::2])
     tried: list[Candidate] = []
@@ -141,6 +141,13 @@ def quantize_imfe(
     return Outcome(verify(file.path, quantized.SerializeToString()), chosen, tried, parity)
 
 
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model, every node with a name: layers are left in fp32 by name."""
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
+    return model
+
+
 def _candidates(
     stage: str, model: onnx.ModelProto, mode: Mode, feeds: Sequence[Feed], checks: Sequence[Feed]
 ) -> list[Candidate]:
@@ -151,8 +158,11 @@ def _candidates(
             dynamic = matmul.quantize(model, dynamic=outputs)
             found.append(Candidate(stage, "dynamic", dynamic, _agreement(model, dynamic, checks)))
     if mode in ("static", "auto"):
-        kinds = [OPERATORS[stage]] if stage != "motion" else [("MatMul",), OPERATORS[stage]]
-        found += [_static(stage, model, operators, feeds, checks) for operators in kinds]
+        present = {node.op_type for node in model.graph.node}
+        kinds = [("MatMul",), OPERATORS[stage]] if stage == "motion" else [OPERATORS[stage]]
+        found += [
+            _static(stage, model, operators, feeds, checks) for operators in kinds if present.intersection(operators)
+        ]
     return found
 
 
