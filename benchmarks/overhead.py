@@ -123,8 +123,9 @@ def make_video(path: Path, seconds: float, fps: float) -> Path:
     return path
 
 
-def start_up(model: str) -> float:
-    """Seconds from launch to the first result."""
+def start_up(model: str) -> tuple[float, float]:
+    """Seconds from launch to the first result: by the clock, and of processor time until there."""
+    before = _children_cpu()
     begun = time.perf_counter()
     command = [sys.executable, "-m", "edge_runtime.cli.run", "--demo", "--model", model, "--out", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -133,9 +134,13 @@ def start_up(model: str) -> float:
             if json.loads(line)["event"] == "result":
                 break
         taken = time.perf_counter() - begun
-        process.terminate()
-        process.stdout.read()
-    return taken
+        process.kill()
+    return taken, _children_cpu() - before
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def peak_rss_mb(model: str) -> float:
@@ -166,14 +171,14 @@ def main() -> None:
 
     overheads = [r.cpu - b.cpu for r, b in zip(runs, bares, strict=True)]
     print(f"model {options.model}, one thread, 640x480; medians of {options.rounds} rounds in turns\n")
+    rest = median([r.wall - r.inside for r in runs])
     print(f"{'ms a frame':<36}{'bare':>9}{'edge-run':>10}")
     print(f"{'wall':<36}{median([b.wall for b in bares]):9.3f}{median([r.wall for r in runs]):10.3f}")
     print(f"{'CPU':<36}{median([b.cpu for b in bares]):9.3f}{median([r.cpu for r in runs]):10.3f}")
     print(f"{'overhead: CPU, edge-run less bare':<36}{'':9}{median(overheads):10.3f}   wanted below 1")
-    print(
-        f"{'wall less decode, resize, networks':<36}{'':9}{median([r.wall - r.inside for r in runs]):10.3f}   wanted below 1"
-    )
-    print(f"\nlaunch to first result  {median(starts):6.2f} s   wanted below 3")
+    print(f"{'wall less decode, resize, networks':<36}{'':9}{rest:10.3f}   wanted below 1")
+    wall, cpu = (median([pair[i] for pair in starts]) for i in (0, 1))
+    print(f"\nlaunch to first result  {wall:6.2f} s   wanted below 3; {cpu:.2f} s of it on a processor")
     print(f"peak resident size      {memory:6.0f} MiB  wanted below 250")
 
 

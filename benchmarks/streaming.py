@@ -17,6 +17,7 @@ import logging
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,7 @@ def make(imfe: Imfe, folder: Path) -> dict[str, Path]:
     config = imfe.config
     paths = {"clip, published": folder / "published.onnx", "clip, fused": folder / "fused.onnx"}
     clip = torch.zeros(1, config.clip_length, 3, config.height, config.width)
+    warnings.simplefilter("ignore")  # of torch's exporter, about shapes that are constant here
     for path, pair in zip(paths.values(), (imfe.pair_naive, imfe.pair), strict=True):
         torch.onnx.export(PublishedClip(imfe, pair), (clip,), str(path), opset_version=17, dynamo=False)
     paths["stream"] = folder / "imfe.onnx"
