@@ -54,13 +54,16 @@ class Session:
         return tuple(dim if isinstance(dim, int) else 0 for dim in value.shape)
 
 
-def open_session(data: bytes, *, threads: int = 1, provider: str = "cpu", name: str = "model") -> Session:
+def open_session(
+    data: bytes, *, threads: int = 1, provider: str = "cpu", spin: bool = False, name: str = "model"
+) -> Session:
     """A session on ``provider``, on the CPU where that provider is not installed or refuses the model (logged).
 
     Args:
         data: a serialised model.
         threads: threads inside one operator; operators follow each other.
         provider: a key of ``PROVIDERS``.
+        spin: idle threads wait for work in a loop, a little sooner there and never asleep: for devices on mains.
         name: of the model or stage, for messages.
 
     Raises:
@@ -75,7 +78,7 @@ def open_session(data: bytes, *, threads: int = 1, provider: str = "cpu", name: 
         provider = "cpu"
     if provider != "cpu":
         try:
-            session = _open(data, threads, provider)
+            session = _open(data, threads, provider, spin)
         except ORT_ERRORS as error:
             log.warning("provider %s refused %s (%s); it runs on the CPU", provider, name, _first_line(error))
             provider = "cpu"
@@ -83,18 +86,18 @@ def open_session(data: bytes, *, threads: int = 1, provider: str = "cpu", name: 
             ran = _short_name(session.get_providers()[0])
             return Session(session, ran, ran not in _OWN_MEMORY)
     try:
-        return Session(_open(data, threads, "cpu"), "cpu", binds_by_reference=True)
+        return Session(_open(data, threads, "cpu", spin), "cpu", binds_by_reference=True)
     except ORT_ERRORS as error:
         raise InputError(f"{name}: onnxruntime refuses the model: {_first_line(error)}") from None
 
 
-def _open(data: bytes, threads: int, provider: str) -> ort.InferenceSession:
+def _open(data: bytes, threads: int, provider: str, spin: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     # Idle worker threads otherwise spin and take the core from capture and sinks (184 % -> 0.4 % of a core at 6 Hz).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     # Shapes never change, so the memory pattern lets one arena block hold all inner tensors: no growth over months.
     options.enable_mem_pattern = True
     options.enable_cpu_mem_arena = True

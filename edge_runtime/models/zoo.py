@@ -96,6 +96,24 @@ def open_model(reference: str | Path) -> ModelFile:
     return load_model(path, sha256=_registered(path))
 
 
+def in_precision(reference: str | Path, precision: str) -> Path:
+    """The file of ``reference`` in ``fp32`` (the file itself) or ``int8`` (``imfe.int8.onnx`` beside ``imfe.onnx``).
+
+    Raises:
+        InputError: no such file.
+    """
+    path = locate(reference)
+    if precision == "fp32":
+        return path
+    variant = path.with_suffix(f".{precision}.onnx")
+    if not variant.exists():
+        raise InputError(
+            f"--precision {precision}: expected {variant} beside the model; make it with "
+            f"'edge-quantize {reference} --mode auto --calibrate DATA --out {variant}'"
+        )
+    return variant
+
+
 def head_beside(path: Path) -> Path | None:
     """The RT-ST-GCN that belongs to an IMFE: ``rtstgcn.onnx`` in the same folder, if it is there."""
     head = path.parent / HEAD_FILE

@@ -19,12 +19,13 @@ def open_motion_stream(
     hop: int | None = None,
     threads: int = 1,
     provider: str = "cpu",
+    spin: bool = False,
     observer: Observer | None = None,
 ) -> ImfeStream | ClipStream:
     """The stream that fits the model: a streaming IMFE, or a third party's clip model run clip by clip."""
     file = model if isinstance(model, ModelFile) else open_model(model)
     kind = ClipStream if isinstance(file.metadata, ClipMetadata) else ImfeStream
-    return kind(file, hop=hop, threads=threads, provider=provider, observer=observer)
+    return kind(file, hop=hop, threads=threads, provider=provider, spin=spin, observer=observer)
 
 
 __all__ = [

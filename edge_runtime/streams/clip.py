@@ -34,6 +34,7 @@ class ClipStream:
         hop: int | None = None,
         threads: int = 1,
         provider: str = "cpu",
+        spin: bool = False,
         observer: Observer | None = None,
     ) -> None:
         file = model if isinstance(model, ModelFile) else open_model(model)
@@ -46,7 +47,7 @@ class ClipStream:
         self._observer = observer or ignore
         self._seen = 0  # frames since the start or the last reset
         self._since_output = 0
-        session = open_session(file.data, threads=threads, provider=provider, name=str(file.path))
+        session = open_session(file.data, threads=threads, provider=provider, spin=spin, name=str(file.path))
         self.providers = {"imfe.clip": session.provider}
         # The frame at time t lies at t % clip_length; a clip is put in order when it is due.
         self._ring = np.zeros((meta.clip_length, 3, meta.height, meta.width), np.float32)

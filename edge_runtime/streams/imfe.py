@@ -48,6 +48,7 @@ class ImfeStream:
             one head more often; the encoder's and motion's work per frame stays.
         threads: threads inside one operator.
         provider: a key of ``edge_runtime.models.session.PROVIDERS``; ``providers`` says what actually ran.
+        spin: threads that wait do so in a loop: a little sooner there, and a core that never sleeps.
         observer: told what each stage took.
 
     Raises:
@@ -61,6 +62,7 @@ class ImfeStream:
         hop: int | None = None,
         threads: int = 1,
         provider: str = "cpu",
+        spin: bool = False,
         observer: Observer | None = None,
     ) -> None:
         file = model if isinstance(model, ModelFile) else open_model(model)
@@ -73,7 +75,7 @@ class ImfeStream:
         self._seen = 0  # frames since the start or the last reset
         self._since_output = 0
         try:
-            self._open(file, threads, provider)
+            self._open(file, threads, provider, spin)
             self._warm_up()
         except ORT_ERRORS as error:
             raise InputError(f"{file.path}: the model does not run: {str(error).splitlines()[0][:200]}") from None
@@ -81,11 +83,15 @@ class ImfeStream:
             raise InputError(f"{file.path}: {error}") from None
         self._observer = observer or ignore
 
-    def _open(self, file: ModelFile, threads: int, provider: str) -> None:
+    def _open(self, file: ModelFile, threads: int, provider: str, spin: bool) -> None:
         # one stage at a time: the published network's weights are 102 MB, and each stage's copy is dropped at once
         sessions = {
             name: open_session(
-                cut(file.proto, stage).SerializeToString(), threads=threads, provider=provider, name=f"imfe.{name}"
+                cut(file.proto, stage).SerializeToString(),
+                threads=threads,
+                provider=provider,
+                spin=spin,
+                name=f"imfe.{name}",
             )
             for name, stage in self.metadata.stages.items()
         }
