@@ -30,7 +30,8 @@ from trainer.export.builder import GraphBuilder
 from trainer.export.sensors import SensorGraph
 from trainer.export.write import relative_error, write_model
 from trainer.nets.layers import ChannelNorm, FrameNorm
-from trainer.nets.rtstgcn import Layer, RtStgcn, RtStgcnConfig
+from trainer.nets.network_config import NetworkConfig
+from trainer.nets.rtstgcn import Layer, RtStgcn
 from trainer.nets.sensors import STREAMS
 
 N = "N"  # people at once: any number
@@ -60,7 +61,7 @@ def export_rtstgcn(
 
 
 def build_metadata(
-    config: RtStgcnConfig, name: str = "rtstgcn", provenance: Provenance | None = None
+    config: NetworkConfig, name: str = "rtstgcn", provenance: Provenance | None = None
 ) -> RtStgcnMetadata:
     """What the file says about itself."""
     return RtStgcnMetadata(

@@ -18,6 +18,8 @@ from edge_runtime.models.metadata import Graph
 from trainer.nets.graph import STRATEGIES, Strategy, load_graph, parse_graph
 from trainer.nets.layers import Normalization
 
+DEFAULT_NETWORK = "rt-st-gcn"
+_BORROWED = {"co-st-gcn": ("st-gcn",)}  # published CoST-GCN configurations keep their options under ST-GCN's name
 _PER_STAGE = ("layers", "kernel", "in_ch", "out_ch", "stride", "residual", "dropout", "dilation")
 
 
@@ -26,7 +28,7 @@ class NetworkOptions:
     """What a configuration file says about a network, without interpretation of the network's own keys."""
 
     path: Path
-    model: str  # "rt-st-gcn", "co-st-gcn", ... as written in the file
+    network: str  # "rt-st-gcn", "co-st-gcn", ...
     options: dict[str, Any]
     raw: dict[str, Any] = field(repr=False)  # the whole file
     used: set[str] = field(default_factory=set, repr=False, compare=False)
@@ -123,33 +125,53 @@ class NetworkOptions:
         return sorted(self.options.keys() - self.used)
 
 
-def read_options(path: str | Path, *sections: str) -> NetworkOptions:
-    """Read a configuration file.
-
-    Args:
-        path: JSON file.
-        sections: names under which ``arch`` may hold the network's own options, first found wins.
+def read_options(path: str | Path) -> NetworkOptions:
+    """Read a configuration file, see :func:`options_of`.
 
     Raises:
         InputError: no such file, not JSON, or neither dialect.
     """
-    file = Path(path)
+    return options_of(read_json(path), path)
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a configuration file.
+
+    Raises:
+        InputError: no such file, or not JSON.
+    """
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read configuration {path}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"configuration {path} is not JSON: {error}") from error
+
+
+def options_of(raw: Any, path: str | Path) -> NetworkOptions:
+    """What a configuration says about a network.
+
+    Args:
+        raw: the parsed file.
+        path: where it is from, for messages and for the files that it names.
+
+    Raises:
+        InputError: neither dialect.
+    """
     if isinstance(raw, dict) and isinstance(raw.get("arch"), dict):
         processor, arch = raw.get("processor", {}), raw["arch"]
+        network = str(processor.get("model", DEFAULT_NETWORK))
+        sections = (network, *_BORROWED.get(network, ()))
         own: dict[str, Any] = next((arch[name] for name in sections if isinstance(arch.get(name), dict)), {})
         shared = {key: value for key, value in arch.items() if not isinstance(value, dict) or key == "graph"}
         options = {**processor, **shared, **own}
     elif isinstance(raw, dict) and isinstance(raw.get("model"), dict):
         options = {key: _first_stage(key, value) for key, value in raw["model"].items()}
+        network = str(options.get("model", DEFAULT_NETWORK))
     else:
         raise InputError(f"{path}: expected a configuration with 'arch' (or, in the older dialect, 'model')")
-    return NetworkOptions(file, str(options.pop("model", sections[0])), options, raw)
+    options.pop("model", None)
+    return NetworkOptions(Path(path), network, options, raw)
 
 
 def _first_stage(key: str, value: Any) -> Any:

@@ -20,7 +20,8 @@ from tests.trainer.published import relative_error
 from trainer.cli import main
 from trainer.export import ParityError, export_rtstgcn
 from trainer.export import rtstgcn as exporter
-from trainer.nets.rtstgcn import LayerConfig, RtStgcn, RtStgcnConfig
+from trainer.nets.network_config import LayerConfig, NetworkConfig
+from trainer.nets.rtstgcn import RtStgcn
 
 GRAPH = Graph(5, ((0, 1), (1, 2), (2, 3), (2, 4)), center=2)
 LABELS = ("rest", "walk", "run")
@@ -38,7 +39,7 @@ VARIANTS: dict[str, tuple[tuple[LayerConfig, ...], dict[str, Any]]] = {
 def network(variant: str = "plain", seed: int = 0) -> RtStgcn:
     layers, options = VARIANTS[variant]
     torch.manual_seed(seed)
-    model = RtStgcn(RtStgcnConfig(2, GRAPH, LABELS, layers, fps=50, background="rest", **options)).eval()
+    model = RtStgcn(NetworkConfig(2, GRAPH, LABELS, layers, fps=50, background="rest", **options)).eval()
     for name, value in model.state_dict().items():
         if name.endswith("running_var") or name == "input_scale":
             value.uniform_(0.5, 1.5)

@@ -14,7 +14,9 @@ from edge_runtime.errors import InputError
 from edge_runtime.models.metadata import Graph
 from tests.trainer.published import State, compat, filled, relative_error, rt_state, shapes_of, with_graph
 from trainer.nets.config import read_options
-from trainer.nets.rtstgcn import LayerConfig, RtStgcn, RtStgcnConfig, load_rtstgcn
+from trainer.nets.family import load_network
+from trainer.nets.network_config import LayerConfig, NetworkConfig
+from trainer.nets.rtstgcn import RtStgcn
 
 GRAPH = Graph(5, ((0, 1), (1, 2), (2, 3), (2, 4)), center=2)
 LABELS = ("rest", "walk", "run")
@@ -22,7 +24,7 @@ LABELS = ("rest", "walk", "run")
 
 def network(*layers: LayerConfig, **options: Any) -> RtStgcn:
     torch.manual_seed(0)
-    model = RtStgcn(RtStgcnConfig(2, GRAPH, LABELS, layers, **options)).eval()
+    model = RtStgcn(NetworkConfig(2, GRAPH, LABELS, layers, **options)).eval()
     for name, value in model.state_dict().items():
         if name.endswith("running_var"):
             value.uniform_(0.5, 1.5)
@@ -74,7 +76,7 @@ def reference(state: State, x: Tensor, taps: list[int], dilation: list[int]) -> 
 def test_the_published_network_is_reproduced(tmp_path: Path, kernel: int) -> None:
     """Shows that published configuration and state dict load unchanged and give the published logits."""
     torch.save({"model_state_dict": rt_state("open")}, tmp_path / "rt.pt")
-    model = load_rtstgcn(published_config(tmp_path, kernel), tmp_path / "rt.pt")
+    model = load_network(published_config(tmp_path, kernel), tmp_path / "rt.pt")
     rng = np.random.default_rng(zlib.crc32(f"open{kernel}".encode()))
     x = torch.from_numpy(rng.standard_normal((1, 3, 300, 25), np.float32))
     with torch.inference_mode():
@@ -172,8 +174,8 @@ def test_raw_input_is_normalised_inside() -> None:
 
 def test_both_published_dialects_are_read(tmp_path: Path) -> None:
     """Shows that Γ and stride become taps and dilation, in the newer and in the older dialect."""
-    new = RtStgcnConfig.from_json(published_config(tmp_path, 9), labels=["a"] * 52)
-    old = RtStgcnConfig.from_json(
+    new = NetworkConfig.from_json(published_config(tmp_path, 9), labels=["a"] * 52)
+    old = NetworkConfig.from_json(
         compat("config_rtstgcn_imu-fogit_old-dialect.json"), ["a"] * 8, graph=compat("skeleton_pku-mmd.json")
     )
     for config in (new, old):
@@ -185,10 +187,10 @@ def test_both_published_dialects_are_read(tmp_path: Path) -> None:
 
 def test_unknown_keys_are_kept_and_can_be_shown(tmp_path: Path) -> None:
     file = written(tmp_path, colour="blue")
-    config = RtStgcnConfig.from_json(file)
+    config = NetworkConfig.from_json(file)
     assert config.raw["arch"]["rt-st-gcn"]["colour"] == "blue"
-    options = read_options(file, "rt-st-gcn")
-    RtStgcnConfig.from_options(options, LABELS)
+    options = read_options(file)
+    NetworkConfig.from_options(options, LABELS)
     assert "colour" in options.unused and "kernel" not in options.unused
 
 
@@ -207,13 +209,13 @@ def written(folder: Path, **own: Any) -> Path:
 @pytest.mark.parametrize(("latency", "delays"), [(False, [0, 0]), (True, [2, 2]), (1, [1, 1]), ([3, 2], [3, 2])])
 def test_latency_is_a_delay_of_the_residual(tmp_path: Path, latency: Any, delays: list[int]) -> None:
     """Shows the FIFO latency variants: causal, centred on the window, so many frames, or one number a layer."""
-    config = RtStgcnConfig.from_json(written(tmp_path, latency=latency))
+    config = NetworkConfig.from_json(written(tmp_path, latency=latency))
     assert [layer.residual_delay for layer in config.layers] == delays
 
 
 def test_our_own_configurations_name_taps_and_dilation(tmp_path: Path) -> None:
     """Shows that dilation alone, without the published stride, does not force a convolution onto the residual."""
-    config = RtStgcnConfig.from_json(written(tmp_path, taps=[3, 3], dilation=[2, 4], out_ch=[6, 6]))
+    config = NetworkConfig.from_json(written(tmp_path, taps=[3, 3], dilation=[2, 4], out_ch=[6, 6]))
     assert [(layer.taps, layer.dilation, layer.residual) for layer in config.layers] == [
         (3, 2, "identity"),
         (3, 4, "identity"),
@@ -238,7 +240,7 @@ def test_our_own_configurations_name_taps_and_dilation(tmp_path: Path) -> None:
 )
 def test_a_wrong_configuration_says_what_is_wrong(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        RtStgcnConfig.from_json(written(tmp_path, **change))
+        NetworkConfig.from_json(written(tmp_path, **change))
 
 
 def test_action_lists_may_lead_with_an_index(tmp_path: Path) -> None:
@@ -247,12 +249,12 @@ def test_action_lists_may_lead_with_an_index(tmp_path: Path) -> None:
     raw["processor"]["actions"] = "actions.txt"  # beside the configuration
     file.write_text(json.dumps(raw))
     (tmp_path / "actions.txt").write_text("1 going up\n0 rest\n2 run\n")
-    assert RtStgcnConfig.from_json(file).labels == ("rest", "going up", "run")
+    assert NetworkConfig.from_json(file).labels == ("rest", "going up", "run")
     (tmp_path / "actions.txt").write_text("rest\ngoing up\nrun\n")
-    assert RtStgcnConfig.from_json(file).labels == ("rest", "going up", "run")
+    assert NetworkConfig.from_json(file).labels == ("rest", "going up", "run")
 
 
 def test_without_an_action_list_classes_are_numbered(tmp_path: Path) -> None:
     torch.save({"model_state_dict": rt_state("open")}, tmp_path / "rt.pt")
-    model = load_rtstgcn(published_config(tmp_path, 9), tmp_path / "rt.pt")
+    model = load_network(published_config(tmp_path, 9), tmp_path / "rt.pt")
     assert len(model.config.labels) == 52 and model.config.labels[51] == "class 51"

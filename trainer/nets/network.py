@@ -1,0 +1,115 @@
+"""What the graph networks have in common: the way into and out of their layers.
+
+::
+
+    x (C, V) ──► [scale] ──► [sensor streams] ──► [norm] ──► 1x1 ──► layers ──► mean over nodes ──► 1x1 ──► logits
+
+Every network of the family has ``forward``: whole trials (N, C, L, V) -> logits (N, classes, L), or (stages, N,
+classes, L) where each stage is trained; and says its ``receptive_field``, ``look_ahead``, ``delay``, ``state_size`` and
+``macs``. Those that see no future also have a pure ``step`` of one frame.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from trainer.nets.graph import adjacency
+from trainer.nets.layers import ChannelNorm, Normalization, frame_norm, pointwise
+from trainer.nets.memory import LayerState, initial_memory, slide
+from trainer.nets.network_config import NetworkConfig
+from trainer.nets.sensors import STREAMS, SensorStreams
+
+
+class FrameNetwork(nn.Module):
+    """Input normalisation, embedding and classifier, for frames (N, L, V, C)."""
+
+    A: Tensor
+    input_mean: Tensor
+    input_scale: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        C, V = config.in_channels, config.graph.num_node
+        first, last = config.layers[0].in_channels, config.layers[-1].out_channels
+        self.register_buffer("A", torch.from_numpy(adjacency(config.graph, config.strategy)))
+        # raw input is shifted and scaled by these, so that a stream feeds what the sensor gives
+        self.register_buffer("input_mean", torch.zeros(C, V))
+        self.register_buffer("input_scale", torch.ones(C, V))
+        self.sensors = SensorStreams(config.sensors) if config.sensors else None
+        streams = STREAMS if config.sensors else C
+        self.norm_in = _input_norm(config.normalization, streams, V) if config.input_norm else nn.Identity()
+        self.fcn_in = nn.Conv2d(streams, first, 1)
+        self.fcn_out = nn.Conv2d(last, len(config.labels), 1)
+
+    def set_input_normalisation(self, mean: Tensor, scale: Tensor) -> None:
+        """Make the network take ``(x - mean) * scale``; (C, V) or (C, 1) each."""
+        self.input_mean.copy_(mean.expand_as(self.input_mean))
+        self.input_scale.copy_(scale.expand_as(self.input_scale))
+
+    @property
+    def look_ahead(self) -> int:
+        """Frames after t that the output at t depends on."""
+        return 0
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """Whole trials (N, C, L, V) -> frames (N, L, V, C of the first layer)."""
+        y = self._scale(x.permute(0, 2, 3, 1))
+        return self._embed(y if self.sensors is None else self.sensors(y))
+
+    def _enter_step(self, x: Tensor, memory: LayerState | None, steps: int) -> tuple[Tensor, LayerState | None]:
+        """One frame (N, C, V) -> (N, V, C of the first layer), and the sensors' memory (None without sensors)."""
+        y = self._scale(x.transpose(1, 2))
+        if self.sensors is not None:
+            assert memory is not None
+            sums, memory = slide(self.sensors.entering(y), self.config.memories[0], memory, steps)
+            y = self.sensors.streams(y, sums)
+        return self._embed(y[:, None])[:, 0], memory
+
+    def _sensor_memory(self, N: int) -> LayerState | None:
+        """The sensors' memory before the first frame."""
+        if self.sensors is None:
+            return None
+        return initial_memory(self.config.memories[0], self.input_mean, N, self.config.graph.num_node)
+
+    def _scale(self, x: Tensor) -> Tensor:
+        """Raw frames (..., V, C), shifted and scaled."""
+        return (x - self.input_mean.t()) * self.input_scale.t()
+
+    def _embed(self, x: Tensor) -> Tensor:
+        """Scaled frames or streams (N, L, V, C) -> (N, L, V, C of the first layer)."""
+        # BatchNorm has a statistic for each node and channel
+        x = self.norm_in(x.flatten(2)).view_as(x) if isinstance(self.norm_in, ChannelNorm) else self.norm_in(x)
+        return pointwise(self.fcn_in, x)
+
+    def _classify(self, x: Tensor) -> Tensor:
+        """(..., V, C) -> logits (..., classes)."""
+        return pointwise(self.fcn_out, x.mean(-2))
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that one output depends on, those ahead included."""
+        return 1 + sum((layer.taps - 1) * layer.dilation for layer in self.config.memories)
+
+    @property
+    def delay(self) -> int:
+        """The output at frame t speaks of frame ``t - delay``."""
+        return sum(layer.residual_delay for layer in self.config.layers)
+
+    @property
+    def _outer_macs(self) -> int:
+        """Multiplications a frame of embedding and classifier."""
+        return self.config.graph.num_node * math.prod(self.fcn_in.weight.shape) + math.prod(self.fcn_out.weight.shape)
+
+    def _graph_conv_macs(self, c_in: int, c_out: int) -> int:
+        """Multiplications a frame of one graph convolution."""
+        P, V, _ = self.A.shape
+        return P * V * V * c_in + P * V * c_in * c_out
+
+
+def _input_norm(kind: Normalization, channels: int, nodes: int) -> nn.Module:
+    # as in ST-GCN, BatchNorm at the input tells the nodes apart: each has its own range
+    return ChannelNorm(nodes * channels) if kind == "BatchNorm" else frame_norm(kind, channels, nodes)

@@ -1,0 +1,166 @@
+"""What shapes a graph network: its layers, its graph, its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_runtime.errors import InputError
+from edge_runtime.models.metadata import Graph
+from trainer.nets.config import NetworkOptions, read_options, residual_delays
+from trainer.nets.graph import Strategy, load_graph
+from trainer.nets.layers import Normalization
+from trainer.nets.sensors import RAW_CHANNELS, SUMS, SensorConfig
+
+Residual = Literal["none", "identity", "conv"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerConfig:
+    """One layer: it joins ``taps`` frames, ``dilation`` apart; its residual is held back ``residual_delay`` frames."""
+
+    in_channels: int
+    out_channels: int
+    taps: int
+    dilation: int = 1
+    residual: Residual = "identity"
+    residual_delay: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.residual == "identity" and self.in_channels != self.out_channels:
+            raise InputError(f"an identity residual cannot join {self.in_channels} and {self.out_channels} channels")
+        if self.residual == "none" and self.residual_delay:
+            raise InputError("a layer without a residual has nothing to delay")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that shapes a network, and what its exported file will say about itself."""
+
+    in_channels: int
+    graph: Graph
+    labels: tuple[str, ...]
+    layers: tuple[LayerConfig, ...]
+    strategy: Strategy = "spatial"
+    normalization: Normalization = "LayerNorm"
+    edge_importance: bool = True
+    input_norm: bool = True
+    fps: float = 30.0  # steps a second of the training data
+    source: Literal["regions", "skeleton"] = "skeleton"
+    background: str | None = None
+    sensors: SensorConfig | None = None  # for body-worn sensors: raw values become streams, see trainer.nets.sensors
+    raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the configuration file, if any
+
+    def __post_init__(self) -> None:
+        if not self.layers or not self.labels:
+            raise InputError("a network needs at least one layer and one class")
+        for index, (before, after) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
+            if before.out_channels != after.in_channels:
+                raise InputError(
+                    f"layer {index + 1} takes {after.in_channels} channels, layer {index} gives {before.out_channels}"
+                )
+        if self.sensors and self.in_channels != RAW_CHANNELS:
+            raise InputError(f"sensors give {RAW_CHANNELS} channels a node, the network takes {self.in_channels}")
+        if self.background is not None and self.background not in self.labels:
+            raise InputError(
+                f"background {self.background!r} is not among the labels {', '.join(self.labels[:8])}, ..."
+            )
+
+    @property
+    def memories(self) -> tuple[LayerConfig, ...]:
+        """What has a sliding sum, in the order of the exported graph's layers."""
+        if self.sensors is None:
+            return self.layers
+        return (LayerConfig(RAW_CHANNELS, SUMS, self.sensors.rest_frames, residual="none"), *self.layers)
+
+    @classmethod
+    def from_options(
+        cls, options: NetworkOptions, labels: tuple[str, ...], graph: Graph | None = None
+    ) -> NetworkConfig:
+        """From a configuration file.
+
+        The published keys ``kernel`` Γ and ``stride`` mean ``dilation = stride`` and ``taps`` = Γ, for RT-ST-GCN
+        ``taps = Γ // stride``; a stride other than 1 makes the residual a convolution. Our own files may say ``taps``
+        and ``dilation`` instead.
+        """
+        if options.get("stages", 1) != 1:
+            raise InputError(f"{options.path}: {options.network} has one stage, found {options.get('stages')!r}")
+        n = options.integer("layers")
+        c_in, c_out = options.integers("in_ch", n), options.integers("out_ch", n)
+        kernel, stride = options.integers("kernel", n, default=9), options.integers("stride", n, default=1)
+        taps, dilation = kernel, stride
+        if options.network == "rt-st-gcn":
+            taps = tuple(k // s for k, s in zip(kernel, stride, strict=True))
+        if options.get("taps") is not None:
+            taps, dilation, stride = options.integers("taps", n), options.integers("dilation", n, default=1), (1,) * n
+        if min(taps) < 1:
+            raise InputError(f"{options.path}: 'kernel' is smaller than 'stride', which leaves no frame to sum")
+        residual = options.integers("residual", n, default=1, minimum=0)
+        delay = residual_delays(options, taps, dilation)
+        dropout = options.numbers("dropout", n, 0.0)
+        layers = tuple(
+            LayerConfig(
+                in_channels=c_in[i],
+                out_channels=c_out[i],
+                taps=taps[i],
+                dilation=dilation[i],
+                residual=_residual(bool(residual[i]), c_in[i] != c_out[i] or stride[i] != 1),
+                residual_delay=delay[i] if residual[i] else 0,
+                dropout=dropout[i],
+            )
+            for i in range(n)
+        )
+        source = options.get("source", "skeleton")
+        if source not in ("skeleton", "regions"):
+            raise InputError(f"{options.path}: 'source' should be skeleton or regions, found {source!r}")
+        return cls(
+            in_channels=options.integer("in_feat"),
+            graph=graph or options.graph,
+            labels=labels,
+            layers=layers,
+            strategy=options.strategy,
+            normalization=options.normalization,
+            edge_importance=options.flag("importance", True),
+            input_norm=options.flag("input_norm", True),
+            fps=options.number("fps", 30.0),
+            source=source,
+            background=options.get("background"),
+            sensors=_sensors(options),
+            raw=options.raw,
+        )
+
+    @classmethod
+    def from_json(
+        cls, path: str | Path, labels: Sequence[str] | None = None, graph: str | Path | None = None
+    ) -> NetworkConfig:
+        """From a configuration file; ``labels`` and ``graph`` replace what it names.
+
+        Raises:
+            InputError: the file, its action list or its graph cannot be used.
+        """
+        options = read_options(path)
+        names = tuple(labels) if labels is not None else options.labels
+        if names is None:
+            raise InputError(f"{path}: its action list {options.get('actions')!r} is not here; give one class a line")
+        return cls.from_options(options, names, load_graph(graph) if graph is not None else None)
+
+
+def _sensors(options: NetworkOptions) -> SensorConfig | None:
+    value = options.get("sensors")
+    if value is None:
+        return None
+    try:
+        return SensorConfig(float(value["gravity"]), float(value["turn"]), int(value["rest_frames"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f'{options.path}: \'sensors\' should be {{"gravity": x, "turn": x, "rest_frames": n}}, found {value!r}'
+        ) from error
+
+
+def _residual(wanted: bool, changes: bool) -> Residual:
+    if not wanted:
+        return "none"
+    return "conv" if changes else "identity"
