@@ -11,6 +11,7 @@ from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import RtStgcnMetadata
 from edge_runtime.models.zoo import head_beside, open_model
 from edge_runtime.pipeline.clock import Clock, system_clock
+from edge_runtime.pipeline.head import RegionHead
 from edge_runtime.pipeline.recogniser import PictureRecogniser, Recogniser, SkeletonRecogniser
 from edge_runtime.streams import Observer, RtStgcnBatch, open_motion_stream
 
@@ -132,6 +133,7 @@ def open_recogniser(
     hop: int | None = None,
     threads: int = 1,
     provider: str = "cpu",
+    spin: bool = False,
     clock: Clock = system_clock,
 ) -> tuple[Recogniser, dict[str, str]]:
     """The recogniser of ``models``, and the provider that each stage really runs on.
@@ -152,11 +154,26 @@ def open_recogniser(
             return gcn
 
         return SkeletonRecogniser(make_gcn, metadata), ran
-    imfe = open_motion_stream(models.main, hop=hop, **options)
+    period = _period(models)
+    if hop is None and period is not None:
+        hop = max((own for own in metadata.hops if period % own == 0), default=None)
+    imfe = open_motion_stream(models.main, hop=hop, spin=spin, **options)
     providers = dict(imfe.providers)
-    head: tuple[RtStgcnBatch, RtStgcnMetadata] | None = None
-    if models.head is not None:
-        gcn = RtStgcnBatch(models.head, 1, **options)
-        head = (gcn, gcn.metadata)
-        providers.update(gcn.providers)
+    head: tuple[RegionHead, RtStgcnMetadata] | None = None
+    if models.head is not None and period is not None:
+        if max(period, imfe.hop) % min(period, imfe.hop):
+            raise InputError(
+                f"--hop {imfe.hop}: {models.head.path} was trained on clips {period} frames apart; "
+                "give a divisor or a multiple of it"
+            )
+        gcns = [RtStgcnBatch(models.head, 1, **options) for _ in range(max(1, period // imfe.hop))]
+        rows, columns = metadata.region_grid
+        head = (RegionHead(gcns, (metadata.feature_dim, rows * columns), period), gcns[0].metadata)
+        head[0].run_at(imfe.hop)
+        providers.update(gcns[0].providers)
     return PictureRecogniser(imfe, metadata, head, observe=observe, clock=clock), providers
+
+
+def _period(models: Models) -> int | None:
+    """Frames from one clip to the next in the training of the head; None without one."""
+    return None if models.head is None else max(1, round(models.fps / models.head.metadata.fps))

@@ -26,8 +26,9 @@ from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
 from edge_runtime.pipeline.clock import Clock, StopFlag, system_clock
 from edge_runtime.pipeline.fanout import Fanout
 from edge_runtime.pipeline.handover import Handover
+from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.policy import Governor, Policy
-from edge_runtime.pipeline.recogniser import Opinion, Recogniser, event_of
+from edge_runtime.pipeline.recogniser import Recogniser, event_of
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.redaction import redact
 from edge_runtime.sampling import FrameSampler, Rate

@@ -1,18 +1,11 @@
-"""From frames to opinions: the networks, their states, and the moment that each opinion speaks of.
+"""From frames to opinions: which networks see what, and when they must forget.
 
-An IMFE clip's opinion speaks of the clip's last frame, a graph network's step of the frame it was fed with, minus the
-network's own delay (its residual waits for frames to come):
-
-    step          0    1    2    3    4   (end)
-    fed           x0   x1   x2   x3   x4   x4   x4      the last input again, until every step has its opinion
-    delay 2       -    -    o0   o1   o2   o3   o4
+An IMFE clip's opinion speaks of the clip's last frame, a graph network's of what `head` says.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,24 +16,12 @@ from edge_runtime.events import Features, Result
 from edge_runtime.models.clip import ClipMetadata
 from edge_runtime.models.metadata import ImfeMetadata, RtStgcnMetadata
 from edge_runtime.pipeline.clock import Clock
+from edge_runtime.pipeline.head import Floats, Gcn, Head, Opinion, RegionHead
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.sources.base import Frame
 from edge_runtime.streams.observer import Observer
 
-Floats = npt.NDArray[np.float32]
 TOP = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What a network thinks of the moment ``t``: probabilities ``(classes,)``, or with no head its feature ``(D,)``."""
-
-    frame: int
-    t: float
-    scores: Floats | None
-    features: Floats | None = None
-    warm: bool = True
-    body: int | None = None
 
 
 class Recogniser(Protocol):
@@ -101,62 +82,6 @@ class Imfe(Protocol):
     def reset(self) -> None: ...
 
 
-class Gcn(Protocol):
-    """What is needed of `streams.RtStgcnBatch`: as many states as there are bodies, stepped together."""
-
-    @property
-    def delay(self) -> int: ...
-
-    @property
-    def warm(self) -> npt.NDArray[np.bool_]: ...
-
-    def __len__(self) -> int: ...
-
-    def step(self, x: Floats) -> Floats: ...
-
-    def reset(self, slot: int | None = None) -> None: ...
-
-
-Moment = tuple[int, float]
-"""Index of a frame and its time, seconds."""
-
-
-class Head:
-    """A graph network, and the moments that its opinions to come will speak of, for each body."""
-
-    def __init__(self, gcn: Gcn) -> None:
-        self._gcn = gcn
-        self._owed = [self._nothing_owed() for _ in range(len(gcn))]
-
-    def _nothing_owed(self) -> deque[Moment | None]:
-        return deque([None] * self._gcn.delay)  # the first outputs speak of a time before the stream
-
-    def step(self, x: Floats, moments: Sequence[Moment | None]) -> list[Opinion]:
-        """``x`` (bodies, C, V) and the moment it shows, for each body; None for one that is not there."""
-        logits = self._gcn.step(x)
-        warm = self._gcn.warm
-        opinions: list[Opinion] = []
-        for body, (owed, moment) in enumerate(zip(self._owed, moments, strict=True)):
-            owed.append(moment)
-            spoken_of = owed.popleft()
-            if spoken_of is not None:
-                which = body if len(self._owed) > 1 else None
-                opinions.append(Opinion(*spoken_of, softmax(logits[body]), warm=bool(warm[body]), body=which))
-        return opinions
-
-    def flush(self, shape: tuple[int, int]) -> list[Opinion]:
-        """What is still owed; the network holds the last input where it is given NaN."""
-        unknown = np.full((len(self._owed), *shape), np.nan, np.float32)
-        nobody = [None] * len(self._owed)
-        return [opinion for _ in range(self._gcn.delay) for opinion in self.step(unknown, nobody)]
-
-    def reset(self, body: int | None = None) -> None:
-        """Forget one body, or all."""
-        self._gcn.reset(body)
-        for i in range(len(self._owed)) if body is None else (body,):
-            self._owed[i] = self._nothing_owed()
-
-
 class PictureRecogniser:
     """Pictures -> IMFE -> graph network on its regions, or the bare feature where there is no head."""
 
@@ -164,7 +89,7 @@ class PictureRecogniser:
         self,
         imfe: Imfe,
         metadata: ImfeMetadata | ClipMetadata,
-        head: tuple[Gcn, RtStgcnMetadata] | None,
+        head: tuple[RegionHead, RtStgcnMetadata] | None,
         *,
         observe: Observer,
         clock: Clock,
@@ -174,10 +99,7 @@ class PictureRecogniser:
         self.background = head[1].background if head else None
         self._imfe = imfe
         self._hops = metadata.hops
-        self._asked_hop = imfe.hop
-        self._steps = 1  # of the graph network for one clip
-        self._head = Head(head[0]) if head else None
-        self._shape = (metadata.feature_dim, metadata.region_grid[0] * metadata.region_grid[1])
+        self._head = head[0] if head else None
         self._preprocess = Preprocessor(metadata.height, metadata.width)
         self._observe = observe
         self._clock = clock
@@ -193,9 +115,8 @@ class PictureRecogniser:
     def run_at(self, hop: int) -> None:
         possible = [own for own in self._hops if own <= hop]
         self._imfe.hop = max(possible, default=self._imfe.hop)
-        # The graph network learned at one step per hop asked for: with a longer hop each clip is given as often as
-        # it takes for a second to stay a second.
-        self._steps = max(1, hop // self._asked_hop)
+        if self._head:
+            self._head.run_at(hop)
 
     def skip(self) -> None:
         self._imfe.reset()
@@ -209,13 +130,10 @@ class PictureRecogniser:
             return []
         if self._head is None:
             return [Opinion(frame.index, frame.t, None, out.features)]
-        opinions: list[Opinion] = []
-        for _ in range(self._steps):
-            opinions = self._head.step(out.regions[np.newaxis], [(frame.index, frame.t)])
-        return opinions
+        return self._head.step(out.regions, (frame.index, frame.t))
 
     def flush(self) -> list[Opinion]:
-        return self._head.flush(self._shape) if self._head else []
+        return self._head.flush() if self._head else []
 
     def reset(self) -> None:
         self._imfe.reset()
@@ -301,15 +219,3 @@ def event_of(opinion: Opinion, labels: Sequence[str], latency_ms: float) -> Resu
     top = tuple((labels[i], round(float(opinion.scores[i]), 6)) for i in best)
     label, score = top[0]
     return Result(opinion.frame, opinion.t, label, score, top, opinion.warm, latency_ms, opinion.body)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Logits (classes,) as probabilities.
-
-    Raises:
-        InputError: they are not numbers.
-    """
-    if not np.isfinite(logits).all():
-        raise InputError("the model computes NaN or infinity from this input; check the input's units, or the model")
-    odds = np.exp(logits - logits.max())
-    return np.asarray(odds / odds.sum(), np.float32)

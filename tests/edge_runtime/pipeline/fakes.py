@@ -14,9 +14,9 @@ import numpy.typing as npt
 from edge_runtime.events import Event, Fault, Result, Segment, Start, Summary
 from edge_runtime.pipeline.budgets import Budgets, StageMonitor
 from edge_runtime.pipeline.clock import StopFlag, system_clock
+from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.pipeline import Limits, Pipeline
 from edge_runtime.pipeline.policy import PolicyName, choose
-from edge_runtime.pipeline.recogniser import Opinion
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.sinks.base import Sink
 from edge_runtime.sources.base import Closing, Frame, SourceInfo, UnreadableFrameError

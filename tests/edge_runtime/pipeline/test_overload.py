@@ -16,9 +16,9 @@ from edge_runtime.bench.replay import PacedSource, Recording
 from edge_runtime.events import Features, Summary
 from edge_runtime.pipeline.assembly import load_models, open_recogniser
 from edge_runtime.pipeline.budgets import WHOLE, Budgets, StageMonitor
+from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.pipeline import Pipeline
 from edge_runtime.pipeline.policy import Governor, PolicyName, choose
-from edge_runtime.pipeline.recogniser import Opinion
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.report.sink import ReportSink
 from edge_runtime.sources.base import Frame, SourceInfo

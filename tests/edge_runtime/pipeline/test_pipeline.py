@@ -12,8 +12,8 @@ import pytest
 from edge_runtime.errors import InputError, SourceLostError
 from edge_runtime.events import Event
 from edge_runtime.pipeline.clock import StopFlag
+from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.pipeline import Limits
-from edge_runtime.pipeline.recogniser import Opinion
 from edge_runtime.sources.base import Frame
 from tests.edge_runtime.pipeline.fakes import (
     UNREADABLE,

@@ -13,7 +13,8 @@ from edge_runtime.errors import InputError
 from edge_runtime.models.file import load_model
 from edge_runtime.models.metadata import RtStgcnLayer
 from edge_runtime.pipeline.assembly import Models, check_content, load_fallback, load_models, open_recogniser
-from edge_runtime.pipeline.recogniser import ABSENT_S, Opinion, Recogniser, event_of, softmax
+from edge_runtime.pipeline.head import Opinion, softmax
+from edge_runtime.pipeline.recogniser import ABSENT_S, Recogniser, event_of
 from edge_runtime.sources.base import Frame
 from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
 
@@ -32,13 +33,14 @@ def frame(index: int, data: npt.NDArray[np.generic]) -> Frame:
     return Frame(data, index, index / FPS, 0)  # type: ignore[arg-type]
 
 
-def save_head(path: Path, *, delay: int = 0, in_channels: int = 7, nodes: int = 6) -> Path:
+def save_head(path: Path, *, delay: int = 0, in_channels: int = 7, nodes: int = 6, hop: int = 6) -> Path:
+    """A graph network that was trained on clips ``hop`` frames apart."""
     layers = (
         RtStgcnLayer(in_channels, 6, taps=4, dilation=1, residual_delay=delay),
         RtStgcnLayer(6, 6, taps=3, dilation=2),
     )
     gcn = SmallGcn.make(layers, nodes=nodes, in_channels=in_channels)
-    return replace(gcn, metadata=replace(gcn.metadata, source="regions")).save(path)
+    return replace(gcn, metadata=replace(gcn.metadata, source="regions", fps=FPS / hop)).save(path)
 
 
 @pytest.fixture
@@ -95,12 +97,48 @@ def test_with_a_longer_hop_the_graph_network_keeps_its_clock(folder: Path) -> No
 def test_a_delayed_network_speaks_of_the_past_and_flush_tells_the_rest(tmp_path: Path) -> None:
     """Shows that every step has its opinion, about the moment of that step."""
     SmallImfe.make().save(tmp_path / "imfe.onnx")
-    save_head(tmp_path / "rtstgcn.onnx", delay=2)
-    recogniser = opened(load_models(tmp_path / "imfe.onnx", None), hop=1)
+    save_head(tmp_path / "rtstgcn.onnx", delay=2, hop=1)
+    recogniser = opened(load_models(tmp_path / "imfe.onnx", None))
+    assert recogniser.hop == 1, "the hop that the head was trained at"
     steps = [frame(i, image) for i, image in enumerate(pictures(12))]
     found = run(recogniser, steps)
     assert [opinion.frame for opinion in found] == [5, 6, 7, 8, 9]
     assert [opinion.frame for opinion in recogniser.flush()] == [10, 11]
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_results_between_the_trained_ones_see_the_action_at_its_speed(tmp_path: Path, delay: int) -> None:
+    """Shows that at hop 2, three times as often as trained, every third result is one of hop 6."""
+    SmallImfe.make().save(tmp_path / "imfe.onnx")
+    save_head(tmp_path / "rtstgcn.onnx", delay=delay)
+    models = load_models(tmp_path / "imfe.onnx", None)
+    steps = [frame(i, image) for i, image in enumerate(pictures(48))]
+    often, trained = opened(models, hop=2), opened(models)
+    every = run(often, steps) + often.flush()
+    wanted = run(trained, steps) + trained.flush()
+    assert [opinion.frame for opinion in every] == list(range(5, 48, 2))
+    third = {opinion.frame: opinion.scores for opinion in every}
+    assert all(np.allclose(third[opinion.frame], opinion.scores, atol=1e-5) for opinion in wanted)  # type: ignore[arg-type]
+
+
+def test_a_longer_hop_leaves_a_second_a_second(folder: Path) -> None:
+    """Shows that at twice the trained hop each clip is two steps, and one opinion."""
+    recogniser = opened(load_models(folder / "imfe.onnx", None))
+    recogniser.run_at(12)
+    images = pictures(12)
+    (first,) = run(recogniser, [frame(i, image) for i, image in enumerate(images[:6])])
+    (again,) = run(
+        opened(load_models(folder / "imfe.onnx", None)), [frame(i, image) for i, image in enumerate(images[:6])]
+    )
+    assert first.frame == again.frame
+    assert not np.allclose(first.scores, again.scores)  # type: ignore[arg-type]
+
+
+def test_a_hop_that_no_multiple_of_makes_the_trained_one_is_refused(tmp_path: Path) -> None:
+    SmallImfe.make().save(tmp_path / "imfe.onnx")
+    save_head(tmp_path / "rtstgcn.onnx", hop=3)
+    with pytest.raises(InputError, match="clips 3 frames apart"):
+        opened(load_models(tmp_path / "imfe.onnx", None), hop=2)
 
 
 def test_a_stream_shorter_than_the_delay_is_told_by_flush_alone(tmp_path: Path) -> None:
