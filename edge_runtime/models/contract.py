@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from edge_runtime.errors import InputError
-from edge_runtime.models.metadata import ImfeMetadata, Metadata, RtStgcnMetadata
+from edge_runtime.models.metadata import ImfeMetadata, Metadata, RtStgcnLayer, RtStgcnMetadata
 
 MAX_SIDE = 8192  # pixels
 MAX_CLIP = 256  # frames
@@ -75,8 +75,12 @@ def _check_rtstgcn(meta: RtStgcnMetadata, graph: onnx.GraphProto) -> None:
     for i, layer in enumerate(meta.layers):
         _require(layer.taps >= 1 and layer.dilation >= 1 and layer.residual_delay >= 0, f"layers[{i}]: {layer}")
         state = (UNKNOWN, nodes, layer.out_channels)
-        inputs |= {f"sum.{i}": state, f"fresh.{i}": state, f"leaving.{i}": state}
-        outputs |= {f"sum.{i}.out": state, f"fresh.{i}.out": state, f"entering.{i}": state}
+        outputs[f"entering.{i}"] = state
+        if layer.memory == "sum":
+            inputs |= {f"sum.{i}": state, f"fresh.{i}": state, f"leaving.{i}": state}
+            outputs |= {f"sum.{i}.out": state, f"fresh.{i}.out": state}
+        elif layer.taps > 1:
+            inputs[f"window.{i}"] = (layer.taps - 1, *state)
         if layer.residual_delay:
             residual = (UNKNOWN, nodes, layer.in_channels)
             inputs[f"residual_leaving.{i}"] = residual
@@ -87,11 +91,13 @@ def _check_rtstgcn(meta: RtStgcnMetadata, graph: onnx.GraphProto) -> None:
 
 
 def state_bytes(meta: RtStgcnMetadata) -> int:
-    """Bytes of one stream's state: per layer ``taps·dilation`` frames, a running and a fresh sum a phase (float32)."""
-    words = sum(
-        layer.out_channels * (layer.taps + 2) * layer.dilation + layer.in_channels * layer.residual_delay
-        for layer in meta.layers
-    )
+    """Bytes of one stream's state (float32): per layer ``taps·dilation`` frames and a running and a fresh sum a phase,
+    or a window of ``taps - 1`` frames a phase, held twice; and the delayed residuals."""
+
+    def frames(layer: RtStgcnLayer) -> int:
+        return layer.dilation * (layer.taps + 2 if layer.memory == "sum" else 2 * (layer.taps - 1))
+
+    words = sum(layer.out_channels * frames(layer) + layer.in_channels * layer.residual_delay for layer in meta.layers)
     return 4 * words * meta.graph.num_node
 
 

@@ -85,13 +85,19 @@ class ImfeMetadata:
 
 @dataclass(frozen=True, slots=True)
 class RtStgcnLayer:
-    """One RT-ST-GCN layer as the runtime's FIFOs see it: ``taps`` frames, ``dilation`` apart."""
+    """One layer as the runtime's FIFOs see it: ``taps`` frames, ``dilation`` apart.
+
+    ``memory`` is what it keeps of them. RT-ST-GCN's own layer keeps their ``sum``, whose cost does not depend on
+    ``taps``. A layer with a learnt temporal kernel (CoST-GCN; ST-GCN by sliding window, over raw input) has to see
+    the whole ``window`` at every step.
+    """
 
     in_channels: int
     out_channels: int
     taps: int
     dilation: int
     residual_delay: int = 0  # frames the residual is held back: the layer's look-ahead
+    memory: Literal["sum", "window"] = "sum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,10 @@ class RtStgcnMetadata:
     """An RT-ST-GCN step graph: ``x`` (N, C, V) and the layers' states -> logits (N, classes) and new states.
 
     Layer ``i`` has the inputs ``sum.i``, ``fresh.i``, ``leaving.i`` (N, V, C_out) and the outputs ``sum.i.out``,
-    ``fresh.i.out``, ``entering.i``; with ``residual_delay`` also ``residual_leaving.i`` and
-    ``residual_entering.i`` (N, V, C_in). ``source`` says what may be fed: an IMFE's regions, joints, sensors.
+    ``fresh.i.out``, ``entering.i``; a layer with a ``window`` has the input ``window.i`` (taps - 1, N, V, C_out),
+    oldest frame first, absent for one tap, and the output ``entering.i`` alone. With ``residual_delay`` there are
+    also ``residual_leaving.i`` and ``residual_entering.i`` (N, V, C_in). ``source`` says what may be fed: an IMFE's
+    regions, joints, sensors.
     """
 
     kind: Literal["rtstgcn"]

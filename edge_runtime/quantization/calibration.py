@@ -60,14 +60,18 @@ class _PlainState:
         self._frames = deque([empty] * (layer.taps * layer.dilation), maxlen=layer.taps * layer.dilation)
         entry = np.zeros((1, nodes, layer.in_channels), np.float32)
         self._residual = deque([entry] * layer.residual_delay, maxlen=layer.residual_delay)
-        self._index, self._dilation = index, layer.dilation
+        self._index, self._layer = index, layer
 
     def inputs(self) -> dict[str, Array]:
         """The step's state tensors; the running sum is added up anew each time."""
         i, leaving = self._index, self._frames[0]
-        window = np.sum([self._frames[t] for t in range(0, len(self._frames), self._dilation)], axis=0)
-        feeds = {f"leaving.{i}": leaving, f"sum.{i}": window, f"fresh.{i}": np.zeros_like(leaving)}
-        return feeds | ({f"residual_leaving.{i}": self._residual[0]} if self._residual else {})
+        window = [self._frames[t] for t in range(0, len(self._frames), self._layer.dilation)]
+        feeds = {f"residual_leaving.{i}": self._residual[0]} if self._residual else {}
+        if self._layer.memory == "sum":
+            feeds |= {f"leaving.{i}": leaving, f"sum.{i}": np.sum(window, axis=0), f"fresh.{i}": np.zeros_like(leaving)}
+        elif self._layer.taps > 1:
+            feeds[f"window.{i}"] = np.stack(window[1:])
+        return feeds
 
     def take(self, outputs: dict[str, Array]) -> None:
         """Let the step's frames enter; the oldest leave."""

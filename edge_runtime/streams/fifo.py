@@ -1,4 +1,4 @@
-"""The state of a sliding sum: which memory each step reads and writes. No arithmetic here, the graph does that.
+"""The state of a layer in time: which memory each step reads and writes. No arithmetic here, the graph does that.
 
 One layer with ``taps`` = 3 and ``dilation`` = 2 adds every second frame, so it has two phases (even and odd steps),
 each with its own sums, in one ring of taps * dilation = 6 frames::
@@ -65,40 +65,89 @@ class Sums:
             binding.bind_output(f"{name}.out", value)
 
 
+class Window:
+    """The last ``length`` frames of each phase as one contiguous view, oldest first, for a layer that reads them all.
+
+    ::
+
+        slot          0    1    2    3    4    5       length = 3, one phase, step n with n % 3 = 1
+        read               [a    b    c]
+        write                             d            then copied to slot 1, where a was
+
+    Every frame lies in two slots, ``length`` apart, so that a view that begins anywhere never wraps.
+    """
+
+    def __init__(self, taps: int, dilation: int, shape: tuple[int, ...]) -> None:
+        self._length = taps - 1
+        self._dilation = dilation
+        self.data = np.zeros((dilation, max(2 * self._length, 1), *shape), np.float32)
+        self._frames = [[tensor(frame) for frame in phase] for phase in self.data]
+        self._views = [
+            [tensor(phase[start : start + self._length]) for start in range(self._length)] for phase in self.data
+        ]
+
+    def bind(self, binding: Binding, t: int, window: str, entering: str) -> None:
+        """Point step ``t`` at the window of its phase and the slot after it."""
+        n, phase = divmod(t, self._dilation)
+        start = n % self._length if self._length else 0
+        if self._length:
+            binding.bind_input(window, self._views[phase][start])
+        binding.bind_output(entering, self._frames[phase][start + self._length])
+
+    def settle(self, t: int) -> None:
+        """After step ``t``: copy the frame that entered to its second slot."""
+        if self._length:
+            n, phase = divmod(t, self._dilation)
+            start = n % self._length
+            np.copyto(self.data[phase, start], self.data[phase, start + self._length])
+
+
 class LayerState:
     """State of layer ``index`` for ``batch`` independent streams: all arrays have the shape (…, N, V, C)."""
 
     def __init__(self, index: int, layer: RtStgcnLayer, batch: int, nodes: int, *, spare: int) -> None:
         shape = (batch, nodes, layer.out_channels)
-        self.ring = Ring(layer.taps * layer.dilation, shape, spare)
-        self.sums = Sums(layer.taps, layer.dilation, shape)
-        # The residual that enters is the layer's input, written long before the one that leaves is read: always spare.
-        delay = layer.residual_delay
-        self.residual = Ring(delay, (batch, nodes, layer.in_channels), spare=1) if delay else None
+        self.ring: Ring | None = None
+        self.sums: Sums | None = None
+        self.window: Window | None = None
+        self.residual: Ring | None = None
+        if layer.memory == "sum":
+            self.ring = Ring(layer.taps * layer.dilation, shape, spare)
+            self.sums = Sums(layer.taps, layer.dilation, shape)
+        else:
+            self.window = Window(layer.taps, layer.dilation, shape)
+        if layer.residual_delay:
+            # what enters is the layer's input, written long before the one that leaves is read: always spare
+            self.residual = Ring(layer.residual_delay, (batch, nodes, layer.in_channels), spare=1)
         self._leaving, self._entering = f"leaving.{index}", f"entering.{index}"
-        self._running, self._fresh = f"sum.{index}", f"fresh.{index}"
+        self._running, self._fresh, self._window = f"sum.{index}", f"fresh.{index}", f"window.{index}"
         self._residual_leaving, self._residual_entering = f"residual_leaving.{index}", f"residual_entering.{index}"
 
     def bind(self, binding: Binding, t: int) -> None:
         """Point every state tensor of the layer at the memory of step ``t``."""
-        self.ring.bind(binding, t, self._leaving, self._entering)
-        self.sums.bind(binding, t, self._running, self._fresh)
+        if self.ring is not None and self.sums is not None:
+            self.ring.bind(binding, t, self._leaving, self._entering)
+            self.sums.bind(binding, t, self._running, self._fresh)
+        if self.window is not None:
+            self.window.bind(binding, t, self._window, self._entering)
         if self.residual is not None:
             self.residual.bind(binding, t, self._residual_leaving, self._residual_entering)
 
     def clear(self, slot: int | None = None) -> None:
         """Zero the state of one stream of the batch, or of all: what a stream that has just begun has.
 
-        The ring's position is shared by the batch and needs no reset: a window that begins with zeros is the same
-        window at any position.
+        The position is shared by the batch and needs no reset: a window that begins with zeros is the same window at
+        any position.
         """
         which = slice(None) if slot is None else slot
-        self.ring.data[:, which] = 0
-        self.sums.data[:, :, which] = 0
-        if self.residual is not None:
-            self.residual.data[:, which] = 0
+        for part in (self.ring, self.residual):
+            if part is not None:
+                part.data[:, which] = 0
+        for phased in (self.sums, self.window):
+            if phased is not None:
+                phased.data[:, :, which] = 0
 
     @property
     def nbytes(self) -> int:
-        residual = 0 if self.residual is None else self.residual.data.nbytes
-        return self.ring.data.nbytes + self.sums.data.nbytes + residual
+        parts = (self.ring, self.sums, self.window, self.residual)
+        return sum(part.data.nbytes for part in parts if part is not None)

@@ -66,7 +66,8 @@ class RtStgcnBatch:
         self._finite = np.zeros(self._x.shape, np.bool_)
         self._seen = np.zeros((slots, 1, meta.graph.num_node), np.bool_)
         self._logits = np.zeros((slots, len(meta.labels)), np.float32)
-        self._ages = np.zeros(slots, np.int64)  # steps since each slot's reset
+        self._t = 0  # steps since the start or the last reset of all
+        self._born = np.zeros(slots, np.int64)  # the step at which each slot was last reset
         try:
             # A graph may write the entering frame before it reads the leaving one: tried once, not assumed.
             if not self._bind(session, spare=0):
@@ -88,23 +89,28 @@ class RtStgcnBatch:
         self._layers = [
             LayerState(i, layer, slots, meta.graph.num_node, spare=spare) for i, layer in enumerate(meta.layers)
         ]
+        self._windows = [layer.window for layer in self._layers if layer.window is not None]
+        sliding = [
+            (layer.ring, layer.sums) for layer in self._layers if layer.ring is not None and layer.sums is not None
+        ]
         random = np.random.default_rng(0)
-        for layer in self._layers:
-            layer.ring.data[:] = random.standard_normal(layer.ring.data.shape)
-            layer.sums.data[:] = random.standard_normal(layer.sums.data.shape)
         self._x[:] = random.standard_normal(self._x.shape)
-        running = [layer.sums.data[0, 0].copy() for layer in self._layers]
-        leaving = [layer.ring.data[spare % len(layer.ring.data)].copy() for layer in self._layers]
+        for ring, sums in sliding:
+            ring.data[:] = random.standard_normal(ring.data.shape)
+            sums.data[:] = random.standard_normal(sums.data.shape)
+        expected = [sums.data[0, 0] - ring.data[spare % len(ring.data)] for ring, sums in sliding]
         self._run(t=0)
         return all(
-            np.allclose(layer.sums.data[0, 0], was + layer.ring.data[0] - left, rtol=1e-3, atol=1e-3)
-            for layer, was, left in zip(self._layers, running, leaving, strict=True)
+            np.allclose(sums.data[0, 0], kept + ring.data[0], rtol=1e-3, atol=1e-3)
+            for (ring, sums), kept in zip(sliding, expected, strict=True)
         )
 
     def _run(self, t: int) -> None:
         for layer in self._layers:
             layer.bind(self._binding, t)
         run_stage(self._binding, "rtstgcn", self._observer)
+        for window in self._windows:
+            window.settle(t)
 
     def __len__(self) -> int:
         return len(self._x)
@@ -127,7 +133,7 @@ class RtStgcnBatch:
     @property
     def warm(self) -> npt.NDArray[np.bool_]:
         """For each slot ``(N,)``: whether its receptive field holds only frames since its reset."""
-        return self._ages >= self.receptive_field
+        return self._t - self._born >= self.receptive_field
 
     def step(self, x: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """One step of every slot.
@@ -148,7 +154,6 @@ class RtStgcnBatch:
         np.copyto(self._x, x, where=self._seen, casting="same_kind")
         self._run(self._t)
         self._t += 1
-        self._ages += 1
         return self._logits.copy()
 
     def steps(self, x: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
@@ -165,10 +170,10 @@ class RtStgcnBatch:
         if slot is None:
             self._t = 0
             self._x[:] = 0
-            self._ages[:] = 0
+            self._born[:] = 0
         else:
             self._x[slot] = 0
-            self._ages[slot] = 0
+            self._born[slot] = self._t
 
     def close(self) -> None:
         """Nothing is held but memory; here so that streams are used alike."""

@@ -43,7 +43,10 @@ def _float(name: str, shape: tuple[int | str, ...]) -> onnx.ValueInfoProto:
 
 @dataclass(frozen=True)
 class SmallGcn:
-    """An RT-ST-GCN with partitions, BatchNorm-like scale, residuals (delayed if asked) and a mean over nodes."""
+    """An RT-ST-GCN with partitions, BatchNorm-like scale, residuals (delayed if asked) and a mean over nodes.
+
+    Layers with a window have a learnt kernel (taps, C, C) over it, newest frame first, as CoST-GCN's.
+    """
 
     metadata: RtStgcnMetadata
     weights: dict[str, npt.NDArray[np.float32]]
@@ -72,6 +75,8 @@ class SmallGcn:
                 "shift": (c_out,),
                 "project": (c_in, c_out),
             }
+            if layer.memory == "window":
+                shapes["kernel"] = (layer.taps, c_out, c_out)
             for name, shape in shapes.items():
                 weights[f"{name}.{i}"] = (random.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
             weights[f"scale.{i}"] /= np.float32(layer.taps)
@@ -87,17 +92,24 @@ class SmallGcn:
         )
         return cls(metadata, weights)
 
-    def save(self, path: Path) -> Path:
-        """The step graph of ``docs/architecture.md``."""
+    def save(self, path: Path, *, careless: bool = False) -> Path:
+        """The step graph of ``docs/architecture.md``; a ``careless`` one reads the leaving frame too late."""
         meta = self.metadata
         nodes, partitions = meta.graph.num_node, self.weights["adjacency.0"].shape[0] // meta.graph.num_node
         inputs, outputs = [_float("x", ("N", meta.in_channels, nodes))], [_float("logits", ("N", len(meta.labels)))]
         ops = [helper.make_node("Transpose", ["x"], ["input.0"], perm=[0, 2, 1])]
-        constants = [*self.weights.items()]
+        constants = [("first_axis", np.array([0])), *self.weights.items()]
         for i, layer in enumerate(meta.layers):
             state = ("N", nodes, layer.out_channels)
-            inputs += [_float(f"{name}.{i}", state) for name in ("sum", "fresh", "leaving")]
-            outputs += [_float(name, state) for name in (f"sum.{i}.out", f"fresh.{i}.out", f"entering.{i}")]
+            outputs.append(_float(f"entering.{i}", state))
+            if layer.memory == "sum":
+                inputs += [_float(f"{name}.{i}", state) for name in ("sum", "fresh", "leaving")]
+                outputs += [_float(name, state) for name in (f"sum.{i}.out", f"fresh.{i}.out")]
+            elif layer.taps > 1:
+                inputs.append(_float(f"window.{i}", (layer.taps - 1, *state)))
+            if layer.memory == "window":
+                kernel = self.weights[f"kernel.{i}"]
+                constants += [(f"kernel.{i}.now", kernel[0]), (f"kernel.{i}.past", kernel[:0:-1, np.newaxis])]
             constants.append((f"flat.{i}", np.array([0, nodes, partitions * layer.in_channels])))
             residual = f"input.{i}"
             if layer.residual_delay:
@@ -111,10 +123,8 @@ class SmallGcn:
                 ("Reshape", [f"spread.{i}", f"flat.{i}"], f"stacked.{i}"),  # (N, V, P*C)
                 ("MatMul", [f"stacked.{i}", f"weight.{i}"], f"mixed.{i}"),
                 ("Add", [f"mixed.{i}", f"bias.{i}"], f"entering.{i}"),
-                ("Sub", [f"sum.{i}", f"leaving.{i}"], f"kept.{i}"),
-                ("Add", [f"kept.{i}", f"entering.{i}"], f"sum.{i}.out"),
-                ("Add", [f"fresh.{i}", f"entering.{i}"], f"fresh.{i}.out"),
-                ("Mul", [f"sum.{i}.out", f"scale.{i}"], f"scaled.{i}"),
+                *self._memory(i, careless),
+                ("Mul", [f"total.{i}", f"scale.{i}"], f"scaled.{i}"),
                 ("Add", [f"scaled.{i}", f"shift.{i}"], f"normed.{i}"),
                 ("Relu", [f"normed.{i}"], f"active.{i}"),
                 ("MatMul", [residual, f"project.{i}"], f"short.{i}"),
@@ -127,6 +137,36 @@ class SmallGcn:
         tensors = [numpy_helper.from_array(value, name) for name, value in constants]
         return save(helper.make_graph(ops, "rtstgcn", inputs, outputs, tensors), meta, path)
 
+    def _memory(self, i: int, careless: bool) -> list[tuple[str, list[str], str]]:
+        """entering -> total: the sliding sum, or the learnt kernel over the window."""
+        layer = self.metadata.layers[i]
+        if layer.memory == "window":
+            now = ("MatMul", [f"entering.{i}", f"kernel.{i}.now"], f"now.{i}" if layer.taps > 1 else f"total.{i}")
+            if layer.taps == 1:
+                return [now]
+            return [
+                now,
+                ("MatMul", [f"window.{i}", f"kernel.{i}.past"], f"products.{i}"),  # (taps - 1, N, V, C)
+                ("ReduceSum", [f"products.{i}", "first_axis"], f"past.{i}"),  # (1, N, V, C)
+                ("Squeeze", [f"past.{i}", "first_axis"], f"before.{i}"),
+                ("Add", [f"now.{i}", f"before.{i}"], f"total.{i}"),
+            ]
+        if careless:
+            order = [
+                ("Add", [f"sum.{i}", f"entering.{i}"], f"kept.{i}"),
+                ("Sub", [f"kept.{i}", f"leaving.{i}"], f"sum.{i}.out"),
+            ]
+        else:
+            order = [
+                ("Sub", [f"sum.{i}", f"leaving.{i}"], f"kept.{i}"),
+                ("Add", [f"kept.{i}", f"entering.{i}"], f"sum.{i}.out"),
+            ]
+        return [
+            *order,
+            ("Add", [f"fresh.{i}", f"entering.{i}"], f"fresh.{i}.out"),
+            ("Identity", [f"sum.{i}.out"], f"total.{i}"),
+        ]
+
     def offline(self, x: npt.NDArray[np.floating]) -> Array:
         """The network on a whole trial ``(L, C, V)`` in float64 -> ``(L, classes)``; nothing precedes the trial."""
         nodes = self.metadata.graph.num_node
@@ -135,8 +175,9 @@ class SmallGcn:
         for i, layer in enumerate(self.metadata.layers):
             stacked = (weights[f"adjacency.{i}"] @ value).reshape(len(x), nodes, -1)
             h = stacked @ weights[f"weight.{i}"] + weights[f"bias.{i}"]
-            window = sum(shift(h, tap * layer.dilation) for tap in range(layer.taps))
-            active = np.maximum(window * weights[f"scale.{i}"] + weights[f"shift.{i}"], 0)
+            kernel = weights.get(f"kernel.{i}", [np.eye(layer.out_channels)] * layer.taps)
+            total = sum(shift(h, tap * layer.dilation) @ kernel[tap] for tap in range(layer.taps))
+            active = np.maximum(total * weights[f"scale.{i}"] + weights[f"shift.{i}"], 0)
             value = np.maximum(active + shift(value, layer.residual_delay) @ weights[f"project.{i}"], 0)
         result: Array = value.mean(axis=1) @ weights["classify"]
         return result

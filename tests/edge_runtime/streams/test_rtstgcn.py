@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ VARIANTS = {
     "one-tap-dilated": (RtStgcnLayer(3, 5, taps=1, dilation=3),),
     "dilated": LAYERS,
     "delayed": DELAYED,
+    "window": tuple(replace(layer, memory="window") for layer in LAYERS),
+    "one-tap-window": (RtStgcnLayer(3, 5, taps=1, dilation=2, memory="window"),),
+    "mixed": (DELAYED[0], replace(DELAYED[1], memory="window"), DELAYED[2]),
 }
 
 
@@ -54,6 +58,17 @@ def test_state_is_exactly_the_frames_and_sums_of_the_design(path: Path) -> None:
     words = sum(layer.out_channels * 5 * (layer.taps + 2) * layer.dilation for layer in LAYERS)
     assert RtStgcnStream(path).state_bytes == 4 * words
     assert RtStgcnBatch(path, 3).state_bytes == 3 * 4 * words
+
+
+def test_a_graph_that_reads_too_late_gets_a_spare_frame(tmp_path: Path) -> None:
+    """Shows that a graph which writes the entering frame before it reads the leaving one is found out at load, and
+    that one more frame a layer keeps it right."""
+    network = SmallGcn.make(LAYERS)
+    x = trial(60)
+    careful = RtStgcnStream(network.save(tmp_path / "careful.onnx"))
+    careless = RtStgcnStream(network.save(tmp_path / "careless.onnx", careless=True))
+    assert careless.state_bytes - careful.state_bytes == 4 * 5 * (6 + 6 + 8)
+    np.testing.assert_allclose(careless.steps(x), network.offline(x), atol=1e-4)
 
 
 def test_warm_after_the_receptive_field(network: SmallGcn, path: Path) -> None:
@@ -116,8 +131,10 @@ def test_buffered_mode_equals_steps(path: Path, lengths: tuple[int, ...]) -> Non
     np.testing.assert_allclose(np.concatenate([buffered.steps(part) for part in parts]), expected, atol=1e-5)
 
 
-def test_slots_join_and_leave_without_touching_others(path: Path) -> None:
+@pytest.mark.parametrize("name", ["dilated", "mixed"])
+def test_slots_join_and_leave_without_touching_others(tmp_path: Path, name: str) -> None:
     """Shows that each slot of a batch is a stream of its own, reset at any time."""
+    path = SmallGcn.make(VARIANTS[name]).save(tmp_path / "m.onnx")
     x = np.stack([trial(60, seed=slot) for slot in range(3)], axis=1)  # (L, N, C, V)
     batch = RtStgcnBatch(path, 3)
     batch.steps(x[:23])
