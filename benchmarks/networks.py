@@ -9,7 +9,8 @@ import torch
 from edge_runtime.models.metadata import Graph
 from trainer.export import export_rtstgcn
 from trainer.nets.graph import load_graph
-from trainer.nets.rtstgcn import LayerConfig, RtStgcn, RtStgcnConfig
+from trainer.nets.network_config import LayerConfig, NetworkConfig
+from trainer.nets.rtstgcn import RtStgcn
 
 PKU_MMD = Path(__file__).parents[1] / "trainer" / "nets" / "skeletons" / "pku-mmd.json"  # 25 joints
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)  # before the first of the 9 layers, and after each
@@ -24,14 +25,14 @@ def published_rtstgcn(gamma: int) -> RtStgcn:
         for c_in, c_out, stride in zip(CHANNELS, CHANNELS[1:], STRIDES, strict=False)
     )
     labels = tuple(f"class {i}" for i in range(CLASSES))
-    return _random(RtStgcn(RtStgcnConfig(3, load_graph(PKU_MMD), labels, layers)))
+    return _random(RtStgcn(NetworkConfig(3, load_graph(PKU_MMD), labels, layers)))
 
 
 def small_rtstgcn() -> RtStgcn:
     """Three narrow layers on six sensors, short windows: what a step costs least."""
     layers = (LayerConfig(8, 8, 4), LayerConfig(8, 8, 3, 2, "conv"), LayerConfig(8, 8, 2))
     graph = Graph(6, tuple((i, i + 1) for i in range(5)), center=2)
-    return _random(RtStgcn(RtStgcnConfig(3, graph, ("a", "b", "c"), layers)))
+    return _random(RtStgcn(NetworkConfig(3, graph, ("a", "b", "c"), layers)))
 
 
 def exported(model: RtStgcn, path: Path) -> Path:
