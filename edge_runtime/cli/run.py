@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--model", metavar="FILE|NAME", help="imfe.onnx, rtstgcn.onnx for a skeleton, or a zoo name")
     model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx beside the model")
     model.add_argument("--hop", metavar="N", type=_positive_int, help="frames from one result to the next")
-    model.add_argument("--threads", metavar="N", type=_positive_int, default=1, help="for one operator (default 1)")
+    model.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: imfe.int8.onnx beside it")
+    model.add_argument("--threads", metavar="N|auto", type=_threads, default=None, help="per operator (default auto)")
+    model.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")
     model.add_argument("--provider", metavar="NAME", default="cpu", help="onnxruntime's: cpu, cuda, … (default cpu)")
 
     add_output_options(parser)
@@ -121,6 +123,7 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManage
     From the first output on, a signal ends the run and completes them; before, it ends the process, which may be
     waiting for a camera that does not answer.
     """
+    from edge_runtime.models.zoo import in_precision
     from edge_runtime.pipeline.accounting import Account
     from edge_runtime.pipeline.assembly import check_content, load_fallback, load_models, open_recogniser
     from edge_runtime.pipeline.budgets import Budgets, StageMonitor, read_overrides
@@ -130,17 +133,19 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManage
     from edge_runtime.pipeline.timing import StageTimes
     from edge_runtime.segments import Hysteresis
     from edge_runtime.sources.open import open_source
+    from edge_runtime.streams.threads import choose_threads
 
     hysteresis = Hysteresis(options.enter, options.leave, options.min_duration, options.smoothing)
     overrides = read_overrides(options.budgets) if options.budgets else None
     watch = WatchOptions(options)
-    models = load_models(_model(options), options.head)
+    models = load_models(in_precision(_model(options), options.precision), options.head)
+    threads = options.threads or choose_threads(models.main, hop=options.hop, provider=options.provider).threads
     described = models.described()
     times = StageTimes()
 
     def open_models(which: Models) -> tuple[Recogniser, dict[str, str]]:
         return open_recogniser(
-            which, observe=times, hop=options.hop, threads=options.threads, provider=options.provider
+            which, observe=times, hop=options.hop, threads=threads, provider=options.provider, spin=options.spin
         )
 
     recogniser, providers = open_models(models)
@@ -224,6 +229,10 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
     return value
+
+
+def _threads(text: str) -> int | None:
+    return None if text == "auto" else _positive_int(text)
 
 
 def _positive(text: str) -> float:
