@@ -121,6 +121,8 @@ class _ImfeGraph(GraphBuilder):
         k = self.op("Reshape", (k, self._shape("motion.split", C, P, 9)), "motion.channels_first")
         k = self.op("Transpose", (k,), "motion.channels_second", perm=(1, 0, 2))
         k = self.op("Reshape", (k, self._shape("motion.kernel_shape", P, C, 3, 3)), "motion.kernel")
+        if model.direct_conv is not None:
+            k = self.op("Add", (k, self.weight("motion.direct", _array(model.direct_conv.weight))), "motion.both")
         assert model.compress_conv.bias is not None
         bias = self.weight("motion.bias", _array(model.compress_conv.bias))
         return self.op("Conv", (fmap, k, bias), "pair", kernel_shape=(3, 3), pads=(1, 1, 1, 1))

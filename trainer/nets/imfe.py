@@ -66,6 +66,7 @@ class ImfeConfig:
     head: tuple[tuple[int, int], tuple[int, int]]  # (blocks, width) of the two bottleneck stages, stride 2 each
     region_grid: tuple[int, int] = (3, 4)  # rows, columns
     clip_length: int = 6
+    direct: bool = False  # pair features also see the later frame itself, see Imfe.pair
     fps: float = 30.0
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # RGB, 0-255
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
@@ -261,6 +262,9 @@ class Imfe(nn.Module):
         pairs_channels = (config.clip_length - 1) * config.pair_channels
         self.feature_encoder = FeatureEncoder(config.encoder, config.fmap_channels)
         self.compress_conv = nn.Conv2d(config.positions, config.pair_channels, 3, padding=1)
+        self.direct_conv: nn.Conv2d | None = None
+        if config.direct:
+            self.direct_conv = nn.Conv2d(config.fmap_channels, config.pair_channels, 3, padding=1, bias=False)
         self.motion_encoder = MotionEncoder(pairs_channels, config.motion)
         self.mid_conv = nn.Conv2d(config.motion[2], config.mid_channels, 1)
         self.resnet = ResidualHead(config.mid_channels, config.head)
@@ -285,12 +289,19 @@ class Imfe(nn.Module):
         Correlation and compression are one product, exactly: ``compress(f1ᵀ f2)`` is linear in ``f2``, so the earlier
         frame makes the 3x3 kernel ``K[o, c] = Σ_p W[o, p] f1[c, p] / √C`` with which the later one is convolved. At
         the base geometry 0.81 GMAC instead of 2.67, and no 1376 x 1376 tensor.
+
+        With ``config.direct`` a constant ``direct_conv`` is added to ``K``: a plain convolution of the later frame, at
+        no cost. Without it a pair sees the later frame only through the earlier one's sum over all positions, another
+        projection in every scene, from which a network of this size does not learn motion (docs/training-imfe.md).
         """
         B, C, h, w = fmap.shape
         P = self.config.pair_channels
         weight = self.compress_conv.weight.permute(1, 0, 2, 3).reshape(h * w, P * 9)  # (h*w, P*9)
         kernel = previous_fmap.flatten(2) @ weight / math.sqrt(C)  # (B, C, P*9)
-        kernel = kernel.view(B, C, P, 9).transpose(1, 2).reshape(B * P, C, 3, 3)
+        kernel = kernel.view(B, C, P, 9).transpose(1, 2).reshape(B, P, C, 3, 3)
+        if self.direct_conv is not None:
+            kernel = kernel + self.direct_conv.weight
+        kernel = kernel.reshape(B * P, C, 3, 3)
         out = F.conv2d(fmap.reshape(1, B * C, h, w), kernel, padding=1, groups=B).view(B, P, h, w)
         assert self.compress_conv.bias is not None
         return out + self.compress_conv.bias[:, None, None]
@@ -300,7 +311,7 @@ class Imfe(nn.Module):
         B, C, h, w = fmap.shape
         correlation = previous_fmap.flatten(2).transpose(1, 2) @ fmap.flatten(2) / math.sqrt(C)  # (B, h*w, h*w)
         out: Tensor = self.compress_conv(correlation.view(B, h * w, h, w))
-        return out
+        return out if self.direct_conv is None else out + self.direct_conv(fmap)
 
     def head(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """A clip's pairs, oldest first, (B, (clip-1)*P, h, w) -> features (B, D), regions (B, D, V)."""
