@@ -141,6 +141,7 @@ def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManage
     models = load_models(in_precision(_model(options), options.precision), options.head)
     threads = options.threads or choose_threads(models.main, hop=options.hop, provider=options.provider).threads
     described = models.described()
+    described["model"]["threads"] = threads
     times = StageTimes()
 
     def open_models(which: Models) -> tuple[Recogniser, dict[str, str]]:
