@@ -23,6 +23,7 @@ Quantize a model to int8 and measure it here. The original is not touched.
   dynamic   activations' ranges measured at every run: nothing to calibrate
   static    ranges learnt from --calibrate
   auto      each product in the form that is fastest here, less those that change the answer: keeps only what wins
+  fp16      not int8: for an IMFE on a GPU provider
 """
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "edge-quantize", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", help="an fp32 .onnx file or the name of a packaged model")
-    parser.add_argument("--mode", choices=("dynamic", "static", "auto"), required=True)
+    parser.add_argument("--mode", choices=("dynamic", "static", "auto", "fp16"), required=True)
     parser.add_argument(
         "--calibrate",
         metavar="DATA",
@@ -49,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     original = zoo.open_model(args.model)
     if args.out.resolve() == original.path.resolve():
         raise InputError(f"--out {args.out}: is the original, which is kept; name another file")
-    if isinstance(original.metadata, RtStgcnMetadata):
+    if args.mode == "fp16":
+        from edge_runtime.quantization.half import to_fp16
+
+        data, report = to_fp16(original).data, f"wrote   {args.out}: fp16"
+    elif isinstance(original.metadata, RtStgcnMetadata):
         trials = _read_trials(Path(args.calibrate)) if args.calibrate else None
         result = quantize_rtstgcn(original, args.mode, trials, threads=args.threads)
         data, report = result.file.data, _report(original, result, args.out)

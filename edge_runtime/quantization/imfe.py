@@ -12,7 +12,6 @@ Stages hand each other fp32, so their choices are independent and the step graph
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import platform
 import statistics
@@ -31,10 +30,11 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from edge_runtime.errors import InputError
 from edge_runtime.models.file import ModelFile, verify
-from edge_runtime.models.metadata import ImfeMetadata, Precision, Stage, to_props
+from edge_runtime.models.metadata import ImfeMetadata, Precision, to_props
 from edge_runtime.models.session import ORT_ERRORS, open_session
 from edge_runtime.models.stages import cut
 from edge_runtime.quantization import matmul
+from edge_runtime.quantization.assembly import assemble
 from edge_runtime.quantization.measure import take_turns
 from edge_runtime.quantization.qdq import METHODS, Feed, Method, cosine, insert_qdq, measure_ranges
 from edge_runtime.streams.rtstgcn import RtStgcnStream
@@ -130,7 +130,7 @@ def quantize_imfe(
         chosen[name] = _choose(of_stage, mode)
         say(f"{name}: {chosen[name].how}")
     while True:
-        quantized = _assemble(file.proto, metadata, {name: choice.model for name, choice in chosen.items()})
+        quantized = assemble(file.proto, metadata, {name: choice.model for name, choice in chosen.items()})
         parity = compare(file.proto, quantized, metadata, clips[1::2], head)
         if mode != "auto" or parity.cosine_mean >= PARITY_BOUND or all(c.how == "fp32" for c in chosen.values()):
             break
@@ -311,55 +311,6 @@ def _network(
         return features, regions
 
     return run
-
-
-def _assemble(
-    original: onnx.ModelProto, metadata: ImfeMetadata, stages: Mapping[str, onnx.ModelProto]
-) -> onnx.ModelProto:
-    """The original step graph with its stages replaced; what lies between stages stays."""
-    known = {name for node in original.graph.node for name in (*node.input, *node.output)}
-    stages = {name: _with_prefix(model, f"{name}.", known) for name, model in stages.items()}
-    inside: set[str] = set()
-    for stage in metadata.stages.values():
-        inside |= {output for node in cut(original, stage).graph.node for output in node.output}
-    nodes = [*stages["encoder"].graph.node, *stages["motion"].graph.node]
-    nodes += [node for node in original.graph.node if not inside & set(node.output)]
-    nodes += stages["head"].graph.node
-    weights = {tensor.name: tensor for model in stages.values() for tensor in model.graph.initializer}
-    made = {name for node in nodes for name in node.output}
-    used = {name for node in nodes for name in node.input} - made
-    weights |= {t.name: t for t in original.graph.initializer if t.name in used and t.name not in weights}
-    graph = onnx.helper.make_graph(
-        nodes, original.graph.name, original.graph.input, original.graph.output, list(weights.values())
-    )
-    graph.value_info.extend(_boundaries(original, metadata.stages.values()))
-    opsets = {entry.domain: entry for model in (original, *stages.values()) for entry in model.opset_import}
-    assembled = onnx.helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=original.ir_version)
-    onnx.checker.check_model(assembled)
-    return assembled
-
-
-def _with_prefix(model: onnx.ModelProto, prefix: str, known: Collection[str]) -> onnx.ModelProto:
-    """A copy whose tensors have the prefix, but for those ``known``: two stages give a tensor they share one name."""
-    renamed = copy.deepcopy(model)
-
-    def rename(name: str) -> str:
-        return name if not name or name in known else prefix + name
-
-    for node in renamed.graph.node:
-        node.name = rename(node.name)
-        node.input[:] = [rename(name) for name in node.input]
-        node.output[:] = [rename(name) for name in node.output]
-    for weight in renamed.graph.initializer:
-        weight.name = rename(weight.name)
-    return renamed
-
-
-def _boundaries(model: onnx.ModelProto, stages: Collection[Stage]) -> list[onnx.ValueInfoProto]:
-    """Type and shape of the tensors at which the graph is cut and that are neither its inputs nor its outputs."""
-    outer = {value.name for value in (*model.graph.input, *model.graph.output)}
-    values = {value.name: value for stage in stages for value in (*(cut(model, stage).graph.input),)}
-    return [value for name, value in values.items() if name not in outer]
 
 
 def _write_metadata(

@@ -88,7 +88,6 @@ def insert_qdq(
         extra_options={},
     )
     quantizer.quantize_model()
-    quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
     return quantised
 
