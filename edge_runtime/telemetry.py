@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -93,13 +93,15 @@ class Telemetry:
             "frames": self._account.snapshot(),
             "stages": self._monitor.live(),
             "faults": dict(self._faults.copy()),
+            "sinks": self._account.sinks(),
             "device": asdict(device),
         }
 
-    def metrics(self, sink_errors: Mapping[str, int] | None = None, viewers: int | None = None) -> Metrics:
+    def metrics(self, viewers: int | None = None) -> Metrics:
         """Everything since the start, for Prometheus."""
         device = self.device()
         frames = self._account.snapshot()
+        sinks = self._account.sinks()
         summary = self._monitor.summary()
         return Metrics(
             state=self.health.state(),
@@ -113,7 +115,8 @@ class Telemetry:
             results=self._results.copy(),
             segments=self._segments.copy(),
             faults=self._faults.copy(),
-            sink_errors=sink_errors or {},
+            sink_failed={sink: tally["failed"] for sink, tally in sinks.items()},
+            sink_lost={sink: tally["lost"] for sink, tally in sinks.items()},
             frame_age_s=self.health.frame_age_s,
             temperature_c=device.temperature_c,
             rss_bytes=round(device.rss_mb * 2**20),

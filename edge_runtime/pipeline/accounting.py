@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Literal
 
 from edge_runtime.errors import EdgeError
@@ -32,6 +33,8 @@ class Account:
         self._captured = 0
         self._processed = 0
         self._dropped: Counter[str] = Counter()
+        self.sinks: Callable[[], dict[str, dict[str, int]]] = dict
+        """What each sink took, lost and failed at; the pipeline that has the sinks sets it."""
 
     def captured(self) -> None:
         """A frame entered the pipeline; `processed` or `dropped` must follow."""

@@ -103,6 +103,7 @@ class Pipeline:
         self._fanout = Fanout(
             sinks, lossless=chosen.name == "block", clock=clock, stop=self._stop, delivered=self._delivered
         )
+        self.account.sinks = self._fanout.tallies
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
         self._ended_by = "end-of-stream"
         self._failure: Exception | None = None

@@ -39,7 +39,8 @@ class Metrics:
     results: Mapping[str, int] = field(default_factory=dict)  # by label
     segments: Mapping[str, int] = field(default_factory=dict)
     faults: Mapping[str, int] = field(default_factory=dict)  # by kind
-    sink_errors: Mapping[str, int] = field(default_factory=dict)
+    sink_failed: Mapping[str, int] = field(default_factory=dict)  # by sink
+    sink_lost: Mapping[str, int] = field(default_factory=dict)
     frame_age_s: float | None = None
     temperature_c: float | None = None
     rss_bytes: int | None = None
@@ -66,7 +67,8 @@ def _lines(metrics: Metrics) -> Iterator[str]:
         ("edge_results_total", "Results, by label.", "label", metrics.results),
         ("edge_segments_total", "Completed actions, by label.", "label", metrics.segments),
         ("edge_faults_total", "Faults survived, by kind.", "kind", metrics.faults),
-        ("edge_sink_errors_total", "Events a sink could not take.", "sink", metrics.sink_errors),
+        ("edge_sink_failed_total", "Events or pictures that a sink refused.", "sink", metrics.sink_failed),
+        ("edge_sink_lost_total", "Events or pictures that a slow sink missed.", "sink", metrics.sink_lost),
     )
     for name, text, label, counts in counted:
         yield from _family(name, "counter", text, [({label: key}, count) for key, count in counts.items()])

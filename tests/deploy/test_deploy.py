@@ -76,7 +76,8 @@ def test_rules_and_dashboard_name_metrics_that_exist() -> None:
     run.play()
     run.emit(Fault("gap", 1.0))
     run.account.captured_and_dropped("overload")
-    text = exposition(run.telemetry.metrics(sink_errors={"mqtt": 1}, viewers=1))
+    run.account.sinks = lambda: {"mqtt": {"failed": 1, "lost": 2}}
+    text = exposition(run.telemetry.metrics(viewers=1))
     written = set(re.findall(r"^(edge_[a-z_]+)", text, re.MULTILINE))
     for file in (DEPLOY / "prometheus/alerts.yml", DEPLOY / "grafana/edge.json"):
         asked = set(re.findall(r"\b(edge_[a-z_]+)\b", file.read_text()))

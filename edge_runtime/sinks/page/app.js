@@ -144,7 +144,9 @@ function drawStatus(status) {
   $("stages").replaceChildren(...Object.entries(status.stages)
     .sort(([a], [b]) => (b === "capture_to_result") - (a === "capture_to_result")).map(stageRow));
   pairs("frames", [["captured", count(captured)], ["processed", count(processed)],
-    ...Object.entries(dropped).map(([reason, n]) => [`dropped: ${reason}`, count(n)])]);
+    ...Object.entries(dropped).map(([reason, n]) => [`dropped: ${reason}`, count(n)]),
+    ...Object.entries(status.sinks).filter(([, sink]) => sink.failed + sink.lost)
+      .map(([name, sink]) => [`missing in ${name}`, count(sink.failed + sink.lost)])]);
   pairs("device", [["temperature", celsius == null ? "no sensor" : `${celsius.toFixed(1)} °C`],
     ["throttled", throttled == null ? "not told" : throttled.join(", ") || "no"],
     ["processor", `${own.toFixed(0)} % here, ${others.toFixed(0)} % others`], ["memory", `${memory.toFixed(0)} MB`],

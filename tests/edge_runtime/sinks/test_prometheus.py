@@ -63,6 +63,7 @@ def test_a_run_is_told_whole() -> None:
     run.play(3)
     run.emit(Fault("gap", 1.0))
     run.account.captured_and_dropped("overload")
+    run.account.sinks = lambda: {"jsonl": {"emitted": 9, "failed": 3, "lost": 2}}
     found = samples(exposition(run.telemetry.metrics(viewers=2)))
     assert found["edge_frames_captured_total", ""] == 19
     assert found["edge_frames_processed_total", ""] == 18
@@ -75,6 +76,8 @@ def test_a_run_is_told_whole() -> None:
     assert found["edge_ready", ""] == 1
     assert found["edge_temperature_celsius", ""] == 61.5
     assert found["edge_viewers", ""] == 2
+    assert found["edge_sink_failed_total", 'sink="jsonl"'] == 3
+    assert found["edge_sink_lost_total", 'sink="jsonl"'] == 2
     assert found["edge_imfe_encoder_seconds_count", ""] == 18
     assert found["edge_budget_seconds", 'stage="capture_to_result"'] == pytest.approx(0.2)
 
