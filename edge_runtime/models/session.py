@@ -22,7 +22,9 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "acl": "ACLExecutionProvider",
 }
-_OWN_MEMORY = ("cuda", "tensorrt")  # tensors are copied to the device when bound, not when run
+# Providers that compute in a device's own memory, by the name of that memory. A tensor of ours is copied there when
+# bound, not when run; state that stays there between steps (``Session.empty``) is bound once, like memory of ours.
+DEVICE_MEMORY = {"cuda": "cuda", "tensorrt": "cuda"}
 
 # what onnxruntime raises on a model it cannot open or run
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -46,7 +48,13 @@ class Session:
 
     ort: ort.InferenceSession
     provider: str
-    binds_by_reference: bool  # False where a bound tensor is copied at bind time: it must be bound again every run
+
+    def empty(self, shape: tuple[int, ...]) -> ort.OrtValue:
+        """A float32 tensor of zeros (of anything on a device) in the memory where this session computes."""
+        device = DEVICE_MEMORY.get(self.provider)
+        if device is None:
+            return tensor(np.zeros(shape, np.float32))
+        return ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device, 0)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Static shape of an input or output; a symbolic dimension is 0."""
@@ -84,9 +92,9 @@ def open_session(
             provider = "cpu"
         else:
             ran = _short_name(session.get_providers()[0])
-            return Session(session, ran, ran not in _OWN_MEMORY)
+            return Session(session, ran)
     try:
-        return Session(_open(data, threads, "cpu", spin), "cpu", binds_by_reference=True)
+        return Session(_open(data, threads, "cpu", spin), "cpu")
     except ORT_ERRORS as error:
         raise InputError(f"{name}: onnxruntime refuses the model: {_first_line(error)}") from None
 
@@ -126,11 +134,13 @@ class Binding:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._io = session.ort.io_binding()
-        self._inputs: dict[str, ort.OrtValue] = {}
+        self._device = DEVICE_MEMORY.get(session.provider)
+        self._copied: dict[str, ort.OrtValue] = {}  # inputs that the device copies when bound: bound anew every run
 
     def bind_input(self, name: str, value: ort.OrtValue) -> None:
-        self._inputs[name] = value
-        if self._session.binds_by_reference:
+        if self._device is not None and value.device_name() != self._device:
+            self._copied[name] = value
+        else:
             self._io.bind_ortvalue_input(name, value)
 
     def bind_output(self, name: str, value: ort.OrtValue) -> None:
@@ -138,9 +148,8 @@ class Binding:
 
     def run(self) -> None:
         """Run once on what is bound."""
-        if not self._session.binds_by_reference:
-            for name, value in self._inputs.items():
-                self._io.bind_ortvalue_input(name, value)
+        for name, value in self._copied.items():
+            self._io.bind_ortvalue_input(name, value)
         self._session.ort.run_with_iobinding(self._io)
 
 

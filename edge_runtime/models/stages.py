@@ -6,6 +6,8 @@ onnxruntime computes a whole graph even when one output is asked for (68 of 68 n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 
 from edge_runtime.errors import InputError
@@ -49,6 +51,21 @@ def cut(model: onnx.ModelProto, stage: Stage) -> onnx.ModelProto:
         opset_imports=model.opset_import,
         ir_version=model.ir_version,
     )
+
+
+def with_parts(model: onnx.ModelProto, name: str, parts: Sequence[str]) -> onnx.ModelProto:
+    """``model`` with its input ``name`` given in equal ``parts`` along the channels (axis 1), which it joins itself."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    whole = next(value for value in changed.graph.input if value.name == name)
+    shape = [dim.dim_value for dim in whole.type.tensor_type.shape.dim]
+    shape[1] //= len(parts)
+    changed.graph.input.remove(whole)
+    changed.graph.input.extend(
+        onnx.helper.make_tensor_value_info(part, onnx.TensorProto.FLOAT, shape) for part in parts
+    )
+    changed.graph.node.insert(0, onnx.helper.make_node("Concat", list(parts), [name], axis=1))
+    return changed
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edge_runtime.errors import InputError
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import RtStgcnMetadata
+from edge_runtime.models.session import DEVICE_MEMORY
 from edge_runtime.models.zoo import head_beside, open_model
 from edge_runtime.pipeline.clock import Clock, system_clock
 from edge_runtime.pipeline.head import RegionHead
@@ -141,7 +142,9 @@ def open_recogniser(
     Raises:
         InputError: onnxruntime refuses a model, or an option is out of the model's range.
     """
-    options: dict[str, Any] = {"threads": threads, "provider": provider, "observer": observe}
+    # A graph network's step is 20 MMAC in 60 small operators: launching them on a GPU takes longer than a core computes
+    # them, and its one thread has nobody to wait for.
+    graph_options: dict[str, Any] = {"provider": "cpu" if provider in DEVICE_MEMORY else provider, "observer": observe}
     metadata = models.main.metadata
     if isinstance(metadata, RtStgcnMetadata):
         if hop not in (None, 1):
@@ -149,7 +152,7 @@ def open_recogniser(
         ran: dict[str, str] = {}
 
         def make_gcn(bodies: int) -> RtStgcnBatch:
-            gcn = RtStgcnBatch(models.main, bodies, **options)
+            gcn = RtStgcnBatch(models.main, bodies, **graph_options)
             ran.update(gcn.providers)
             return gcn
 
@@ -157,7 +160,7 @@ def open_recogniser(
     period = _period(models)
     if hop is None and period is not None:
         hop = max((own for own in metadata.hops if period % own == 0), default=None)
-    imfe = open_motion_stream(models.main, hop=hop, spin=spin, **options)
+    imfe = open_motion_stream(models.main, hop=hop, threads=threads, provider=provider, spin=spin, observer=observe)
     providers = dict(imfe.providers)
     head: tuple[RegionHead, RtStgcnMetadata] | None = None
     if models.head is not None and period is not None:
@@ -166,7 +169,7 @@ def open_recogniser(
                 f"--hop {imfe.hop}: {models.head.path} was trained on clips {period} frames apart; "
                 "give a divisor or a multiple of it"
             )
-        gcns = [RtStgcnBatch(models.head, 1, **options) for _ in range(max(1, period // imfe.hop))]
+        gcns = [RtStgcnBatch(models.head, 1, **graph_options) for _ in range(max(1, period // imfe.hop))]
         rows, columns = metadata.region_grid
         head = (RegionHead(gcns, (metadata.feature_dim, rows * columns), period), gcns[0].metadata)
         head[0].run_at(imfe.hop)

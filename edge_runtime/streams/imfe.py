@@ -20,15 +20,15 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from edge_runtime.errors import InputError
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import ImfeMetadata
-from edge_runtime.models.session import ORT_ERRORS, Binding, Session, open_session, tensor
-from edge_runtime.models.stages import cut
+from edge_runtime.models.session import DEVICE_MEMORY, ORT_ERRORS, Binding, Session, open_session, tensor
+from edge_runtime.models.stages import cut, with_parts
 from edge_runtime.models.zoo import open_model
 from edge_runtime.streams.observer import Observer, ignore, run_stage
+from edge_runtime.streams.pairs import PairBuffer, PairRing, Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +84,31 @@ class ImfeStream:
         self._observer = observer or ignore
 
     def _open(self, file: ModelFile, threads: int, provider: str, spin: bool) -> None:
+        meta = self.metadata
+        head_input = meta.stages["head"].inputs[0]
+        parts = [f"{head_input}.{i}" for i in range(meta.clip_length - 1)]
+        sessions: dict[str, Session] = {}
         # one stage at a time: the published network's weights are 102 MB, and each stage's copy is dropped at once
-        sessions = {
-            name: open_session(
-                cut(file.proto, stage).SerializeToString(),
-                threads=threads,
-                provider=provider,
-                spin=spin,
-                name=f"imfe.{name}",
+        for name, stage in meta.stages.items():
+            model = cut(file.proto, stage)
+            if name == "head" and provider in DEVICE_MEMORY:
+                model = with_parts(model, head_input, parts)
+            sessions[name] = open_session(
+                model.SerializeToString(), threads=threads, provider=provider, spin=spin, name=f"imfe.{name}"
             )
-            for name, stage in self.metadata.stages.items()
-        }
         self.providers = {f"imfe.{name}": session.provider for name, session in sessions.items()}
         self._encoder, self._motion, self._head = (Binding(sessions[name]) for name in ("encoder", "motion", "head"))
-        meta = self.metadata
 
         self._frame = np.zeros((1, meta.height, meta.width, 3), np.uint8)
         self._encoder.bind_input("frame", tensor(self._frame))
         shape = _static(sessions["encoder"], "fmap")
-        self._fmap, self._previous_fmap = (tensor(np.zeros(shape, np.float32)) for _ in range(2))
-
-        self._pairs = _PairBuffer(meta.clip_length - 1, _static(sessions["motion"], "pair"))
-        self._head_input = meta.stages["head"].inputs[0]
+        self._fmap, self._previous_fmap = (sessions["motion"].empty(shape) for _ in range(2))
+        pair_shape = _static(sessions["motion"], "pair")
+        self._pairs: Pairs
+        if provider in DEVICE_MEMORY:
+            self._pairs = PairRing([sessions["head"].empty(pair_shape) for _ in parts], parts)
+        else:
+            self._pairs = PairBuffer(len(parts), pair_shape, head_input)
         self._features = np.zeros((1, meta.feature_dim), np.float32)
         regions = meta.region_grid[0] * meta.region_grid[1]
         self._regions = np.zeros((1, meta.feature_dim, regions), np.float32)
@@ -188,7 +191,8 @@ class ImfeStream:
 
     def _describe(self) -> ImfeOutput:
         """The clip's pairs -> features and regions."""
-        self._head.bind_input(self._head_input, self._pairs.window())
+        for name, value in self._pairs.window().items():
+            self._head.bind_input(name, value)
         run_stage(self._head, "imfe.head", self._observer)
         return ImfeOutput(self._features[0].copy(), self._regions[0].copy())
 
@@ -213,57 +217,6 @@ class ImfeStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _PairBuffer:
-    """The last ``length`` pairs side by side, so that the head's input is a view and motion writes in place.
-
-    ::
-
-        slot      0    1    2    3    4    5    6    7       length = 4, capacity = 8
-                      [p    p    p    p]                     window(): one contiguous view, oldest first
-                                        next_slot()
-
-    At the end of the buffer the newest ``length - 1`` pairs move to the front: less than one pair copied a frame.
-    """
-
-    def __init__(self, length: int, pair_shape: tuple[int, ...]) -> None:
-        batch, channels, height, width = pair_shape
-        capacity = 2 * length
-        self._length = length
-        # (1, capacity * P, h, w): channels of successive pairs adjoin, as the head wants them
-        self._data = np.zeros((batch, capacity * channels, height, width), np.float32)
-        self._slots = [self._view(i * channels, (i + 1) * channels) for i in range(capacity)]
-        self._windows = {
-            end: self._view((end - length) * channels, end * channels) for end in range(length, capacity + 1)
-        }
-        self._tail = channels * (length - 1)
-        self.clear()
-
-    def _view(self, start: int, stop: int) -> ort.OrtValue:
-        return tensor(self._data[:, start:stop])
-
-    def clear(self) -> None:
-        self._end = 0  # slot after the newest pair
-        self._held = 0  # consecutive pairs that end there
-
-    @property
-    def full(self) -> bool:
-        return self._held >= self._length
-
-    def next_slot(self) -> ort.OrtValue:
-        """Where the next pair is to be written."""
-        if self._end == len(self._slots):
-            self._data[:, : self._tail] = self._data[:, self._data.shape[1] - self._tail :]
-            self._end = self._length - 1
-        slot = self._slots[self._end]
-        self._end += 1
-        self._held += 1
-        return slot
-
-    def window(self) -> ort.OrtValue:
-        """The last ``length`` pairs, ``(1, length * P, h, w)``."""
-        return self._windows[self._end]
 
 
 def _static(session: Session, output: str) -> tuple[int, ...]:

@@ -38,8 +38,9 @@ def test_a_provider_that_copies_at_bind_time_gives_the_same(
 
     def copying(data: bytes, *, threads: int, provider: str, name: str) -> Session:
         opened = sessions.open_session(data, threads=threads, provider=provider, name=name)
-        return Session(opened.ort, "cuda", binds_by_reference=False)
+        return Session(opened.ort, "elsewhere")
 
+    monkeypatch.setitem(sessions.DEVICE_MEMORY, "elsewhere", "not this memory")
     monkeypatch.setattr(rtstgcn, "open_session", copying)
     np.testing.assert_array_equal(RtStgcnStream(models["rtstgcn"]).steps(x), expected)
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from edge_runtime import ClipStream, ImfeStream, InputError, open_motion_stream
+from edge_runtime.models.session import DEVICE_MEMORY
+from edge_runtime.streams.pairs import PairRing
 from tests.edge_runtime.streams.small_models import SmallImfe
 
 CLIP = 6
@@ -40,6 +42,19 @@ def test_streaming_equals_clip_by_clip(network: SmallImfe, path: Path, frames: n
         features, regions = network.clip(frames[last - CLIP + 1 : last + 1])
         np.testing.assert_allclose(out.features, features, atol=1e-5)
         np.testing.assert_allclose(out.regions, regions, atol=1e-5)
+
+
+@pytest.mark.parametrize("hop", [1, 3, 6])
+def test_state_on_a_device_gives_the_same(
+    network: SmallImfe, path: Path, frames: npt.NDArray[np.uint8], hop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shows that pairs kept as single tensors of a device, which the head joins, are the same FIFO."""
+    monkeypatch.setitem(DEVICE_MEMORY, "cpu", "cpu")
+    with ImfeStream(path, hop=hop) as stream:
+        assert isinstance(stream._pairs, PairRing)
+        for i, frame in enumerate(frames):
+            if (out := stream.step(frame)) is not None:
+                np.testing.assert_allclose(out.features, network.clip(frames[i - 5 : i + 1])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("hop", "pairs"), [(1, 35), (3, 35), (6, 30)])
