@@ -67,6 +67,7 @@ class SupervisedSource(Closing):
         self._index = 0
         self._epoch = 0
         self._first_ns: int | None = None
+        self._lost_ns: int | None = None  # when the outage began that is going on
         self._t = 0.0
         self._watch = Watch()
         self._reader: Reader | None = None
@@ -92,15 +93,18 @@ class SupervisedSource(Closing):
         while not self._closed.is_set():
             if self._faults:
                 return self._faults.popleft()
+            if self._lost_ns is not None:
+                self._reconnect(self._lost_ns)
+                continue
             assert self._reader is not None
             try:
                 frame = self._reader.take(self._limits.silent_s)
             except SourceLostError as error:
-                self._reconnect("lost", str(error))
+                self._lose("lost", str(error))
                 continue
             except TimeoutError:
                 self._leave_behind(self._reader)
-                self._reconnect("silent", f"{self._info.name}: no frame for {self._limits.silent_s:g} s")
+                self._lose("silent", f"{self._info.name}: no frame for {self._limits.silent_s:g} s")
                 continue
             return frame and self._admit(frame)
         return None
@@ -132,7 +136,7 @@ class SupervisedSource(Closing):
         if any(notice.kind == "frozen" for notice in notices):
             assert self._reader is not None
             self._reader.abandon()
-            self._reconnect("frozen", f"{self._info.name}: the same frame for {self._limits.frozen_s:g} s")
+            self._lose("frozen", f"{self._info.name}: the same frame for {self._limits.frozen_s:g} s")
         return frame
 
     # ---- connections
@@ -153,12 +157,15 @@ class SupervisedSource(Closing):
             self._pause(attempt)
             attempt += 1
 
-    def _reconnect(self, reason: str, message: str) -> None:
-        """One line on loss, one on return; in between, attempts ever further apart."""
-        lost_ns = self._clock()
-        limit_s = self._limits.give_up_after_s
+    def _lose(self, reason: str, message: str) -> None:
+        """Say so, in the log and as a fault; `read` hands that out first, since the outage may last for days."""
+        self._lost_ns = self._clock()
         log.warning("%s; reconnecting", redact(message))
         self._faults.append(Fault("source-lost", self._t, {"reason": reason, "message": redact(message)}))
+
+    def _reconnect(self, lost_ns: int) -> None:
+        """Attempts, ever further apart, until the source is back; one line then."""
+        limit_s = self._limits.give_up_after_s
         attempt = 0
         while not self._closed.is_set():
             self._pause(attempt)
@@ -179,6 +186,7 @@ class SupervisedSource(Closing):
             log.warning("%s: back after %.1f s, attempt %d", self._info.name, outage_s, attempt)
             detail = {"outage_s": round(outage_s, 3), "attempts": attempt}
             self._faults.append(Fault("source-returned", self._t, detail))
+            self._lost_ns = None
             return
 
     def _pause(self, attempt: int) -> None:

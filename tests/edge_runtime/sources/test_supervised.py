@@ -96,6 +96,16 @@ def test_a_lost_source_comes_back_numbered_and_timed_on_with_a_new_epoch(caplog)
     assert len(caplog.records) == 2  # one on loss, one on return
 
 
+def test_a_loss_is_told_while_it_lasts():
+    """Shows that the fault is handed out before the first attempt to reconnect: an outage may last for days."""
+    camera = Camera([1, LOST], [1, LOST])
+    with SupervisedSource(camera, QUICK) as source:
+        assert isinstance(source.read(), Frame)
+        assert kinds([source.read()]) == ["source-lost"]
+        assert camera.opened == 1
+        assert kinds([source.read()]) == ["source-returned"]
+
+
 def test_an_outage_of_many_attempts_is_still_two_lines(caplog):
     camera = Camera([1, LOST], *[InputError("no such device")] * 5, *[LOST] * 5, [2, LOST])
     with caplog.at_level(logging.WARNING), SupervisedSource(camera, QUICK) as source:

@@ -1,0 +1,185 @@
+"""edge-run as others see it: page, probes, metrics, broker, hook, service manager; and its end when all are gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.edge_runtime.cli.conftest import Inputs, Ran
+from tests.edge_runtime.http_camera import HttpCamera
+
+PATIENCE_S = 30
+
+
+@pytest.fixture
+def camera() -> Iterator[HttpCamera]:
+    images = [np.full((48, 64, 3), 10 * n, np.uint8) for n in range(20)]
+    camera = HttpCamera(images)
+    yield camera
+    camera.down()
+
+
+class Run:
+    """A process of edge-run on a live camera, with its page."""
+
+    def __init__(self, camera: HttpCamera, inputs: Inputs, folder: Path, *more: object, **environ: str) -> None:
+        self.out, self._err = folder / "out.jsonl", folder / "err"
+        command = [sys.executable, "-m", "edge_runtime.cli.run", "--rtsp", camera.url, "--model", inputs.imfe]
+        self.process = subprocess.Popen(
+            [*map(str, [*command, "--out", self.out, "--serve", "0", *more])],
+            stderr=self._err.open("wb"),
+            stdout=subprocess.DEVNULL,
+            env=os.environ | environ,
+        )
+        self.port = int(self.wait_for(lambda: re.search(r"serving http://127\.0\.0\.1:(\d+)", self.err()))[1])
+
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def wait_for(self, found: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (value := found()):
+            assert self.process.poll() is None, self.err()
+            assert time.monotonic() < deadline, self.err()
+            time.sleep(0.05)
+        return value
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def is_state(self, state: str) -> bool:
+        return self.get("/readyz")[1] == f"{state}\n"
+
+    def end(self) -> float:
+        """Seconds from SIGTERM to the end."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE_S)
+        return time.monotonic() - begun
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_probes_tell_a_lost_camera_from_a_dead_run(camera: HttpCamera, inputs: Inputs, tmp_path: Path) -> None:
+    """Shows ok, starved but alive while the camera is away, ok again; and the account adds up at the end."""
+    run = Run(camera, inputs, tmp_path)
+    run.wait_for(lambda: run.is_state("ok"))
+    assert run.get("/livez")[0] == run.get("/readyz")[0] == 200
+    camera.down()
+    run.wait_for(lambda: run.is_state("starved"))
+    run.wait_for(lambda: run.get("/livez")[0] == 200 and run.get("/readyz")[0] == 503)
+    camera.up()
+    run.wait_for(lambda: run.is_state("ok"))
+    status, metrics = run.get("/metrics")
+    assert status == 200
+    assert 'edge_faults_total{kind="source-lost"} 1' in metrics
+    run.end()
+    assert run.process.returncode == 0
+    summary = run.events()[-1]
+    frames = summary["frames"]
+    assert frames["captured"] == frames["processed"] + sum(frames["dropped"].values())
+    assert summary["ended_by"] == "signal"
+
+
+@pytest.mark.slow
+def test_the_end_waits_for_nobody(camera: HttpCamera, inputs: Inputs, tmp_path: Path) -> None:
+    """Shows a clean end within two seconds with a silent camera, a dead broker, a deaf hook and a deaf viewer.
+
+    The promise is two seconds; the bound here leaves room for a machine that is busy with other things.
+    """
+    pytest.importorskip("paho.mqtt", reason="no paho-mqtt: pip install edge-action[mqtt]")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        run = Run(camera, inputs, tmp_path, "--mqtt", "mqtt://127.0.0.1:9", "--webhook", f"http://127.0.0.1:{port}/")
+        run.wait_for(lambda: run.is_state("ok"))
+        with socket.create_connection(("127.0.0.1", run.port)) as viewer:
+            viewer.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            camera.frozen.set()
+            time.sleep(0.5)
+            assert run.end() < 8
+    assert run.process.returncode == 0, run.err()
+    assert run.events()[-1]["event"] == "summary"
+    assert "Traceback" not in run.err()
+
+
+@pytest.mark.slow
+def test_a_service_manager_hears_the_truth_and_reloads_thresholds(
+    camera: HttpCamera, inputs: Inputs, tmp_path: Path
+) -> None:
+    """Shows READY, STATUS, a watchdog fed while frames come, SIGHUP with a good file and with a bad one, STOPPING."""
+    budgets = tmp_path / "budgets.toml"
+    budgets.write_text("[health]\nstarved_s = 60\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE_S)
+        heard: list[str] = []
+
+        def hear(message: str) -> None:
+            while not any(message in line for line in heard):
+                heard.append(manager.recv(4096).decode())
+            heard.clear()
+
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        run = Run(camera, inputs, tmp_path, "--budgets", budgets, **environ)
+        hear("READY=1")
+        hear("STATUS=ok")
+        hear("WATCHDOG=1")
+        budgets.write_text("[health]\nstarved_s = 0.5\n")
+        run.process.send_signal(signal.SIGHUP)
+        run.wait_for(lambda: "thresholds reloaded" in run.err())
+        budgets.write_text("[health]\nstarved_s = 'soon'\n")
+        run.process.send_signal(signal.SIGHUP)
+        run.wait_for(lambda: "kept as they were" in run.err())
+        camera.frozen.set()
+        heard.clear()
+        hear("STATUS=starved")
+        run.end()
+        hear("STOPPING=1")
+    assert run.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--serve", "0.0.0.0:0", "a token is required"),
+        ("--serve", "http", "expected [HOST:]PORT"),
+        ("--mqtt", "http://broker", "expected mqtt[s]://"),
+        ("--mqtt", "mqtt://me:${NO_SUCH_SECRET}@broker", "secret NO_SUCH_SECRET is not set"),
+        ("--webhook", "ftp://host/", "expected http[s]://"),
+    ],
+)
+def test_a_bad_option_is_one_line_before_anything_is_opened(
+    edge_run: Callable[..., Ran], tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    ran = edge_run("--video", "none.mp4", "--model", "none.onnx", "--out", tmp_path / "out.jsonl", option, value)
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_bad_thresholds_are_one_line(edge_run: Callable[..., Ran], inputs: Inputs, tmp_path: Path) -> None:
+    (tmp_path / "b.toml").write_text("[health]\nhung_s = -1\n")
+    ran = edge_run("--video", inputs.clip, "--model", inputs.imfe, "--budgets", tmp_path / "b.toml")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "[health] hung_s: expected a positive number" in ran.err
