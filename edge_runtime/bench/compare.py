@@ -6,29 +6,41 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from edge_runtime.bench.replay import Recording
 from edge_runtime.errors import InputError
 from edge_runtime.pipeline.budgets import WHOLE
-from edge_runtime.pipeline.recogniser import Recogniser
 from edge_runtime.report.report import SCHEMA_VERSION
+from edge_runtime.sources.base import Frame
+
+Table = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+"""Milliseconds a frame (rounds, models)."""
 
 ROUNDS = 20
 _RESAMPLES = 2000
 
 
+class Steps(Protocol):
+    """What is needed of a recogniser to time it."""
+
+    @property
+    def hop(self) -> int: ...
+
+    def step(self, frame: Frame) -> object: ...
+
+
 def in_turns(
-    recognisers: Sequence[Recogniser],
+    recognisers: Sequence[Steps],
     recording: Recording,
     *,
     seconds: float,
     rounds: int = ROUNDS,
     clock: Callable[[], int] = time.monotonic_ns,
-) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], int]:
-    """Milliseconds a frame ``(rounds, models)``, and the frames of a round.
+) -> tuple[Table, int]:
+    """The table, and the frames of a round.
 
     Every round each model takes the same frames, forwards in one round and backwards in the next, so that a clock that
     sinks or a neighbour that wakes up is shared by all of them. ``seconds`` is the time for everything.
@@ -44,14 +56,14 @@ def in_turns(
     return table, frames
 
 
-def _time_frames(recogniser: Recogniser, recording: Recording, frames: int, clock: Callable[[], int]) -> float:
+def _time_frames(recogniser: Steps, recording: Recording, frames: int, clock: Callable[[], int]) -> float:
     start_ns = clock()
     for index in range(frames):
         recogniser.step(recording.frame(index, start_ns))
     return (clock() - start_ns) / frames / 1e6
 
 
-def ratio_to_first(table: np.ndarray[tuple[int, int], np.dtype[np.float64]], column: int) -> tuple[float, float, float]:
+def ratio_to_first(table: Table, column: int) -> tuple[float, float, float]:
     """Geometric mean over the rounds of a model's time against the first one's, and its 95 % confidence interval.
 
     A percentile bootstrap over rounds (2,000 resamples, fixed seed): rounds are the unit because what disturbs a
@@ -64,7 +76,7 @@ def ratio_to_first(table: np.ndarray[tuple[int, int], np.dtype[np.float64]], col
 
 
 def compare_models(
-    named: Sequence[tuple[dict[str, str], Recogniser]], recording: Recording, *, seconds: float
+    named: Sequence[tuple[dict[str, str], Steps]], recording: Recording, *, seconds: float
 ) -> dict[str, Any]:
     """What the report says of models taken in turns; ``named`` has ``name``, ``sha256`` and ``precision`` of each."""
     table, frames = in_turns([recogniser for _, recogniser in named], recording, seconds=seconds)

@@ -1,0 +1,130 @@
+"""What measuring costs: ``python -m benchmarks.instrumentation [--model FILE|NAME]``.
+
+Two answers, both from this run:
+
+- *direct*: the calls that one frame causes (every stage's clock readings, histogram, window, misses, worst frames, and
+  the trace), timed alone in a tight loop;
+- *paired*: the model's throughput with all of that against the same model with none, in turns, with the 95 %
+  confidence interval of the ratio.
+
+Times are the thread's own CPU time, in which all of it runs: on a machine with neighbours, the clock on the wall would
+measure them.
+
+Exit code 1 when a frame costs more than 20 microseconds, or when the interval shows a loss of more than 1 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from edge_runtime.bench.compare import in_turns, ratio_to_first
+from edge_runtime.bench.replay import Recording, random_skeleton
+from edge_runtime.models.metadata import RtStgcnMetadata
+from edge_runtime.pipeline.assembly import Models, load_models, open_recogniser
+from edge_runtime.pipeline.budgets import WHOLE, Budgets, StageMonitor
+from edge_runtime.pipeline.clock import system_clock
+from edge_runtime.pipeline.recogniser import Recogniser
+from edge_runtime.pipeline.timing import StageTimes
+from edge_runtime.report.trace import Trace
+from edge_runtime.sources.base import Frame
+from edge_runtime.sources.demo import DemoSource
+
+MOST_US_A_FRAME = 20.0
+MOST_SHARE = 0.01
+_PER_FRAME = ("capture", "preprocess", "imfe.encoder", "imfe.motion")
+_PER_RESULT = ("imfe.head", "rtstgcn", "sinks", WHOLE)
+
+
+class Switched:
+    """The recogniser, with everything that the pipeline measures around it or with nothing: one session for both, since
+    two of the same model differ by more than what is measured here."""
+
+    def __init__(self, recogniser: Recogniser, observer: Switch, times: StageTimes | None) -> None:
+        self.hop = recogniser.hop
+        self._recogniser = recogniser
+        self._observer = observer
+        self._times = times
+
+    def step(self, frame: Frame) -> object:
+        self._observer.on = self._times
+        if self._times is None:
+            return self._recogniser.step(frame)
+        captured_ns = system_clock()
+        self._times.frame = frame.index
+        self._times("capture", captured_ns, system_clock())
+        opinions = self._recogniser.step(frame)
+        if opinions:
+            self._times(WHOLE, captured_ns, system_clock())
+            self._times.tell("sinks", captured_ns, system_clock(), frame.index)
+        return opinions
+
+
+class Switch:
+    """The observer of a recogniser, which passes on or does not."""
+
+    on: StageTimes | None = None
+
+    def __call__(self, stage: str, start_ns: int, end_ns: int) -> None:
+        if self.on is not None:
+            self.on(stage, start_ns, end_ns)
+
+
+def direct_us(times: StageTimes, hop: int, frames: int = 6000) -> float:
+    """Microseconds a frame of the calls alone: the median of ten rounds."""
+    rounds = []
+    for _ in range(10):
+        begun = time.thread_time_ns()
+        for index in range(frames // 10):
+            times.frame = index
+            for stage in _PER_FRAME if index % hop else (*_PER_FRAME, *_PER_RESULT):
+                times(stage, system_clock(), system_clock() + 9_000_000)
+        rounds.append((time.thread_time_ns() - begun) / (frames // 10) / 1e3)
+    return statistics.median(rounds)
+
+
+def watched(folder: Path, fps: float, hop: int) -> StageTimes:
+    """Stage times that go where ``edge-run --report --trace`` sends them."""
+    times, monitor = StageTimes(), StageMonitor(Budgets.derive(fps, hop))
+    times.watch(lambda stage, start_ns, end_ns, frame: monitor.record(stage, end_ns - start_ns, frame))
+    times.watch(Trace(folder / "trace.json").watch)
+    return times
+
+
+def paired(models: Models, recording: Recording, folder: Path, seconds: float) -> tuple[float, float, float, float]:
+    """Milliseconds a frame unmeasured, and the ratio of measured to unmeasured time with its interval."""
+    switch = Switch()
+    recogniser, _ = open_recogniser(models, observe=switch)
+    times = watched(folder, models.fps, recogniser.hop)
+    sides = [Switched(recogniser, switch, None), Switched(recogniser, switch, times)]
+    table, _ = in_turns(sides, recording, seconds=seconds, rounds=60, clock=time.thread_time_ns)
+    return (statistics.median(table[:, 0]), *ratio_to_first(table, 1))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instrumentation", description="What measuring costs.")
+    parser.add_argument("--model", default="demo", help="imfe.onnx, rtstgcn.onnx or a zoo name (default: demo)")
+    parser.add_argument("--head", help="as edge-run")
+    parser.add_argument("--duration", type=float, default=20.0, help="seconds of the paired measurement (default 20)")
+    options = parser.parse_args()
+    models = load_models(options.model, options.head)
+    metadata = models.main.metadata
+    if isinstance(metadata, RtStgcnMetadata):
+        recording = random_skeleton(metadata)
+    else:
+        recording = Recording.of(DemoSource(), models.fps)
+    with tempfile.TemporaryDirectory() as folder:
+        cost_us = direct_us(watched(Path(folder), models.fps, hop=6), hop=6)
+        bare_ms, ratio, low, high = paired(models, recording, Path(folder), options.duration)
+    print(f"direct   {cost_us:6.2f} us a frame (at most {MOST_US_A_FRAME:g})")
+    print(f"         {cost_us / bare_ms / 10:6.2f} % of this model's {bare_ms:.2f} ms a frame")
+    print(f"paired   {ratio - 1:+6.2%} time a frame, 95 % interval {low - 1:+.2%} to {high - 1:+.2%}")
+    return int(cost_us > MOST_US_A_FRAME or low > 1 + MOST_SHARE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
