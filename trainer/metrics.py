@@ -166,6 +166,18 @@ class Scores:
         self._scores.append(scores.astype(np.float32))
         self._truths.append(truth)
 
+    def merge(self, other: Scores) -> None:
+        """Add the trials that ``other`` has collected."""
+        self._confusion += other._confusion
+        self._top5 += other._top5
+        self._edits += other._edits
+        for threshold in self.thresholds:
+            self._strict[threshold] += other._strict[threshold]
+            self._pooled[threshold] += other._pooled[threshold]
+        self._delays += other._delays
+        self._scores += other._scores
+        self._truths += other._truths
+
     @property
     def confusion(self) -> IntArray:
         """Frames by (true class, predicted class)."""

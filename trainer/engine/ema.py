@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
+Net = TypeVar("Net", bound=nn.Module)
 
-class Ema:
+
+class Ema(Generic[Net]):
     """A copy of ``net`` whose floating-point weights and statistics follow it slowly.
 
     The decay of step ``n`` is ``min(decay, (1 + n) / (10 + n))``, so that the random start is forgotten early.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, net: Net, decay: float) -> None:
         self.decay = decay
         self.steps = 0
         self.net = copy.deepcopy(net).eval()
         self.net.requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, net: nn.Module) -> None:
+    def update(self, net: Net) -> None:
         """Move one step towards ``net``."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,23 +26,9 @@ import torch
 from torch import Tensor
 
 from trainer.losses import IGNORED, LossSettings, TrialLoss
+from trainer.nets.network import FrameNetwork
 
 CPU = torch.device("cpu")
-
-
-class FrameNet(Protocol):
-    """What the engine needs of a network: logits a frame, and how far each of them sees."""
-
-    @property
-    def receptive_field(self) -> int:
-        """Frames that one output depends on, those ahead included."""
-
-    @property
-    def delay(self) -> int:
-        """The output at frame t speaks of frame t - delay."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, C, L, V) -> (N, classes, L), or (stages, N, classes, L) where every stage is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +49,6 @@ def cut(length: int, segment: int, before: int, after: int = 0) -> list[Piece]:
     ]
 
 
-def look_ahead(net: FrameNet) -> int:
-    """Frames after t that the output at t depends on; 0 for a network that runs frame by frame."""
-    return int(getattr(net, "look_ahead", 0))
-
-
 @dataclass(frozen=True, slots=True)
 class Passes:
     """How a network is run over trials.
@@ -84,19 +65,19 @@ class Passes:
     autocast: bool = False
     device: torch.device = CPU
 
-    def pieces(self, net: FrameNet, length: int) -> list[Piece]:
+    def pieces(self, net: FrameNetwork, length: int) -> list[Piece]:
         """The pieces of a trial of ``length`` frames, in outputs (``every`` frames each)."""
-        ahead = look_ahead(net)
+        ahead = net.look_ahead
         # one frame more, so that the smoothing loss finds the neighbour of a piece's first output
         before = -(-(net.receptive_field - ahead) // self.every)
         return cut(length // self.every, max(1, self.segment // self.every), before, ahead)
 
-    def run(self, net: FrameNet, features: npt.NDArray[Any], piece: Piece) -> Tensor:
+    def run(self, net: FrameNetwork, features: npt.NDArray[Any], piece: Piece) -> Tensor:
         """Logits (stages, N, classes, outputs) of one piece of ``features`` (N, C, L, V), context included."""
         frames = features[:, :, piece.begin * self.every : piece.end * self.every]
         x = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext():
-            logits = net(x) if self.every == 1 else net(x, every=self.every)  # type: ignore[call-arg]
+            logits: Tensor = net(x) if self.every == 1 else net(x, every=self.every)
         return logits if logits.ndim == 4 else logits[None]
 
 
@@ -108,7 +89,7 @@ def targets(labels: npt.NDArray[np.int64], delay: int, every: int = 1) -> npt.ND
 
 
 def accumulate(
-    net: FrameNet,
+    net: FrameNetwork,
     features: npt.NDArray[Any],
     labels: npt.NDArray[np.int64],
     loss: LossSettings,
@@ -145,7 +126,7 @@ def accumulate(
 
 
 @torch.no_grad()
-def predict(net: FrameNet, features: npt.NDArray[Any], passes: Passes) -> npt.NDArray[np.float32]:
+def predict(net: FrameNetwork, features: npt.NDArray[Any], passes: Passes) -> npt.NDArray[np.float32]:
     """Logits (classes, L) of each frame of one trial (C, L, V), the last stage's.
 
     A network with a delay is shown the last frame ``delay`` times more, so that it speaks of every frame.

@@ -205,11 +205,16 @@ def numbered_labels(count: int) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(count))
 
 
+def centred(taps: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """Frames from the middle of each layer's window to its end."""
+    return tuple(k // 2 * d for k, d in zip(taps, dilation, strict=True))
+
+
 def residual_delays(options: NetworkOptions, taps: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
     """``latency``, in frames a layer: false = causal, true = centred on the window, a number, or one a layer."""
     value = options.get("latency", False)
     if value is True:
-        return tuple(k // 2 * d for k, d in zip(taps, dilation, strict=True))
+        return centred(taps, dilation)
     if value is False:
         return (0,) * len(taps)
     delays = options.integers("latency", len(taps), minimum=0)
