@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from edge_runtime.errors import InputError
@@ -68,9 +68,9 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start; call from the main thread, the only one that may install a signal handler."""
-        if self._reload is not None:
-            signal.signal(signal.SIGHUP, self._on_hangup)
+        """Start. Only the main thread may install a signal handler; on another, SIGHUP is for `hang_up`'s caller."""
+        if self._reload is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGHUP, lambda *_: self.hang_up())
         self._thread.start()
         return self
 
@@ -81,7 +81,8 @@ class Supervisor:
         self._thread.join(timeout=1)
         self._notifier.send(STOPPING=1)
 
-    def _on_hangup(self, number: int, stack: FrameType | None) -> None:
+    def hang_up(self) -> None:
+        """Reload the thresholds, soon."""
         self._hangup.set()
 
     def _run(self) -> None:

@@ -64,7 +64,7 @@ def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> Non
     # each is imported where it is wanted: a run that writes no report loads no page maker
     from edge_runtime.sinks.terminal import Terminal
 
-    sinks.append(Terminal())
+    sinks.append(Terminal(label=getattr(options, "name", None)))
     if options.record:
         from edge_runtime.sinks.record import Recorder
 
@@ -85,4 +85,4 @@ def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> Non
     if options.out:
         from edge_runtime.sinks.jsonl import JsonLines
 
-        sinks.append(JsonLines(options.out))
+        sinks.append(JsonLines(options.out, lasting=run.info.live))

@@ -8,22 +8,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
-from edge_runtime.cli.outputs import Run, add_output_options, open_sinks
-from edge_runtime.cli.watch import WatchOptions, add_watch_options
+from edge_runtime.cli.outputs import add_output_options
+from edge_runtime.cli.watch import add_watch_options
 from edge_runtime.errors import InputError
 from edge_runtime.redaction import install as install_redaction
 
 if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help and a wrong option need neither
-    from edge_runtime.pipeline.assembly import Models
+    from edge_runtime.cli.site import Site
     from edge_runtime.pipeline.clock import StopFlag
     from edge_runtime.pipeline.pipeline import Pipeline
-    from edge_runtime.pipeline.recogniser import Recogniser
 
 _EXAMPLES = """\
 examples:
@@ -56,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"edge-run {__version__}")
-    add_source_options(parser)
+    source = add_source_options(parser)
+    source.add_argument("--config", metavar="SITE.toml", type=Path, help="several cameras, a table of options each")
 
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="FILE|NAME", help="imfe.onnx, rtstgcn.onnx for a skeleton, or a zoo name")
@@ -98,108 +97,51 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> tuple[int, bool]:
     """Exit code, and whether a thread is left that hangs."""
-    hanging = False
+    running: list[Pipeline | Site] = []
 
     @one_line_errors
     def run(argv: Sequence[str] | None) -> int:
-        nonlocal hanging
-        pipeline, supervisor = _build(parser().parse_args(argv))
-        try:
-            with supervisor:
-                pipeline.run()
-        finally:
-            hanging = pipeline.hanging
-        return 0
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        options = parser().parse_args(arguments)
+        return _run_site(options, arguments, running) if options.config else _run_one(options, running)
 
     try:
-        return run(argv), hanging
+        code = run(argv)
     except KeyboardInterrupt:  # while opening: there is nothing yet to complete
-        return 130, False
+        code = 130
+    return code, any(it.hanging for it in running)
 
 
-def _build(options: argparse.Namespace) -> tuple[Pipeline, AbstractContextManager[Any]]:
-    """Open everything, outputs last, so that a bad option leaves no file behind.
+def _run_one(options: argparse.Namespace, running: list[Pipeline | Site]) -> int:
+    """A single source.
 
     From the first output on, a signal ends the run and completes them; before, it ends the process, which may be
     waiting for a camera that does not answer.
     """
-    from edge_runtime.models.zoo import in_precision
-    from edge_runtime.pipeline.accounting import Account
-    from edge_runtime.pipeline.assembly import check_content, load_fallback, load_models, open_recogniser
-    from edge_runtime.pipeline.budgets import Budgets, StageMonitor, read_overrides
+    from edge_runtime.cli.build import prepare
     from edge_runtime.pipeline.clock import StopFlag
-    from edge_runtime.pipeline.pipeline import Limits, Pipeline
-    from edge_runtime.pipeline.policy import choose
-    from edge_runtime.pipeline.timing import StageTimes
-    from edge_runtime.segments import Hysteresis
-    from edge_runtime.sources.open import open_source
-    from edge_runtime.streams.threads import choose_threads
 
-    hysteresis = Hysteresis(options.enter, options.leave, options.min_duration, options.smoothing)
-    overrides = read_overrides(options.budgets) if options.budgets else None
-    watch = WatchOptions(options)
-    models = load_models(in_precision(_model(options), options.precision), options.head)
-    threads = options.threads or choose_threads(models.main, hop=options.hop, provider=options.provider).threads
-    described = models.described()
-    described["model"]["threads"] = threads
-    times = StageTimes()
-
-    def open_models(which: Models) -> tuple[Recogniser, dict[str, str]]:
-        return open_recogniser(
-            which, observe=times, hop=options.hop, threads=threads, provider=options.provider, spin=options.spin
-        )
-
-    recogniser, providers = open_models(models)
-    recognisers = {"main": recogniser}
-    if options.fallback_model:
-        if options.policy not in ("auto", "degrade"):
-            raise InputError(f"--fallback-model is for --policy degrade; --policy {options.policy} never turns to it")
-        smaller = load_fallback(options.fallback_model, models)
-        recognisers["fallback"], theirs = open_models(smaller)
-        described |= {f"fallback {role}": about for role, about in smaller.described().items()}
-        providers |= {f"fallback {stage}": provider for stage, provider in theirs.items()}
-    source = open_source(options, models.fps)
-    try:
-        info = source.info
-        check_content(models, info.content, info.name)
-        fps = min(models.fps, info.fps or models.fps)
-        monitor = StageMonitor(Budgets.derive(fps, recogniser.hop, options.deadline_ms, overrides))
-        account = Account()
-        stop = StopFlag()
-        _end_on_signals(stop)
-        sinks, supervisor = open_sinks(options, Run(info, account, monitor, times), watch)
-        pipeline = Pipeline(
-            source,
-            recognisers,
-            sinks,
-            chosen=choose(
-                options.policy,
-                live=info.live,
-                hop=recogniser.hop,
-                clip_length=recogniser.clip_length,
-                fallback="fallback" in recognisers,
-            ),
-            times=times,
-            monitor=monitor,
-            hysteresis=hysteresis,
-            limits=Limits(options.max_frames, options.duration),
-            models=described,
-            providers=providers,
-            account=account,
-            stop=stop,
-        )
-        return pipeline, supervisor
-    except BaseException:
-        source.close()
-        raise
+    stop = StopFlag()
+    pipeline, supervisor = prepare(options).open(stop, before_outputs=lambda: _end_on_signals(stop))
+    running.append(pipeline)
+    with supervisor:
+        pipeline.run()
+    return 0
 
 
-def _model(options: argparse.Namespace) -> str:
-    if options.model:
-        return str(options.model)
-    if getattr(options, "demo", False):
-        return "demo"
-    raise InputError("--model is missing: give an imfe.onnx, an rtstgcn.onnx, or a name that edge-inspect --zoo lists")
+def _run_site(options: argparse.Namespace, arguments: list[str], running: list[Pipeline | Site]) -> int:
+    from edge_runtime.cli.site import Site, read_site
+    from edge_runtime.pipeline.clock import StopFlag
+
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument("--config")
+    common = config.parse_known_args(arguments)[1]  # everything else on the command line
+    stop = StopFlag()
+    site = Site(read_site(options.config, common, parser().parse_args), stop)
+    running.append(site)
+    _end_on_signals(stop)
+    signal.signal(signal.SIGHUP, lambda *_: site.reload())
+    return site.run()
 
 
 def _end_on_signals(stop: StopFlag) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import threading
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +45,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Session:
     """An open session; ``provider`` is what it runs on, which a fall-back may have changed."""
 
@@ -62,10 +65,18 @@ class Session:
         return tuple(dim if isinstance(dim, int) else 0 for dim in value.shape)
 
 
+# Open sessions by what they were made of. A session holds weights and no state, and may run on several threads at
+# once: the cameras of a site, and the networks that take turns in one run, share it.
+_shared: WeakValueDictionary[tuple[bytes, int, str, bool], Session] = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
 def open_session(
     data: bytes, *, threads: int = 1, provider: str = "cpu", spin: bool = False, name: str = "model"
 ) -> Session:
     """A session on ``provider``, on the CPU where that provider is not installed or refuses the model (logged).
+
+    The same bytes and options give the same session for as long as somebody holds it.
 
     Args:
         data: a serialised model.
@@ -77,6 +88,15 @@ def open_session(
     Raises:
         InputError: unknown provider, no thread, or a model that onnxruntime refuses.
     """
+    key = (hashlib.sha256(data).digest(), threads, provider, spin)
+    with _sharing:
+        session = _shared.get(key)
+        if session is None:
+            session = _shared[key] = _open_session(data, threads, provider, spin, name)
+    return session
+
+
+def _open_session(data: bytes, threads: int, provider: str, spin: bool, name: str) -> Session:
     if provider not in PROVIDERS:
         raise InputError(f"provider '{provider}': expected one of {', '.join(PROVIDERS)}")
     if threads < 1:

@@ -12,20 +12,25 @@ system_clock: Clock = time.monotonic_ns
 
 
 class StopFlag:
-    """Asked to end, and why. The first reason stays.
+    """Asked to end, and why. The first reason stays. A run among several also ends with its ``parent``.
 
     A plain attribute and no lock, because a signal handler sets it: a handler runs between two byte codes of the main
     thread, and a lock that this thread holds at that moment would never be released. Whoever waits looks every 50 ms.
     """
 
-    __slots__ = ("reason",)
+    __slots__ = ("_parent", "_reason")
 
-    def __init__(self) -> None:
-        self.reason: str | None = None
+    def __init__(self, parent: StopFlag | None = None) -> None:
+        self._parent = parent
+        self._reason: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        return self._reason or (self._parent.reason if self._parent else None)
 
     def request(self, reason: str) -> None:
-        if self.reason is None:
-            self.reason = reason
+        if self._reason is None:
+            self._reason = reason
 
 
 POLL_S = 0.05

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -27,13 +28,19 @@ _EXPLANATIONS = {
 
 
 class Terminal:
-    """Prints to ``stream``; the status line only where it is a terminal."""
+    """Prints to ``stream``; the status line only where it is a terminal.
+
+    With a ``label``, one of several runs that share the terminal: its lines bear the label, and no status line is drawn.
+    """
 
     name = "terminal"
 
-    def __init__(self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, *, label: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._prefix = f"{label}: " if label else ""
+        self._live = self._stream.isatty() and not label
         self._clock = clock
         self._drawn_at = -_REFRESH_S
         self._rate = _Rate(clock)
@@ -62,7 +69,7 @@ class Terminal:
         self._stream.flush()
 
     def _say(self, text: str) -> None:
-        self._stream.write((_CLEAR if self._live else "") + text + "\n")
+        self._stream.write((_CLEAR if self._live else "") + textwrap.indent(text, self._prefix) + "\n")
         self._stream.flush()
 
     def _refresh(self, line: str) -> None:

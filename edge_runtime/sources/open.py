@@ -23,8 +23,11 @@ from edge_runtime.sources.supervision import Limits
 from edge_runtime.sources.video import VideoSource
 
 
-def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add the options that choose a source, exactly one of them (or none, unless ``required``)."""
+def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True) -> argparse._MutuallyExclusiveGroup:
+    """Add the options that choose a source, exactly one of them (or none, unless ``required``).
+
+    Returns their group, to which a command may add a way of its own.
+    """
     group = parser.add_argument_group("source")
     one = group.add_mutually_exclusive_group(required=required)
     one.add_argument(
@@ -49,6 +52,7 @@ def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True
         help="exit 3 when a live source is gone this long; also the time it has to answer at the start "
         "(default: none at the start, later for ever)",
     )
+    return one
 
 
 def open_source(options: argparse.Namespace, model_fps: float) -> Source:

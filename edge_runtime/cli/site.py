@@ -1,0 +1,187 @@
+"""``--config site.toml``: several cameras in one process, sharing the models' weights.
+
+::
+
+    model = "ut-interaction"                # what every camera has, unless it says otherwise
+    policy = "degrade"
+
+    [camera.front]
+    rtsp = "rtsp://${FRONT_USER}:${FRONT_PASSWORD}@10.0.0.5/stream"
+    out = "front.jsonl"
+    serve = "8081"
+
+    [camera.yard]
+    camera = "/dev/v4l/by-id/usb-yard"
+    record = "yard.mp4"
+
+Keys are the options of ``edge-run`` without their dashes; options on the command line hold for every camera too. All
+are checked, and all models opened, before the first camera is. From then on each runs by itself: one that is away, or
+that fails, does not touch the others, and one that is away is tried again for ever.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.errors import EdgeError, InputError, SourceLostError
+from edge_runtime.redaction import redact
+
+if TYPE_CHECKING:
+    from edge_runtime.cli.build import Prepared
+    from edge_runtime.pipeline.clock import StopFlag
+    from edge_runtime.systemd import Supervisor
+
+log = logging.getLogger(__name__)
+
+_NOT_IN_A_SITE = ("config", "help", "version", "list-cameras")
+_ONE_EACH = ("out", "record", "report", "trace", "serve")
+# For all cameras together after a signal: each has its own bounds, this is for one that hangs while it is opened.
+_END_S = 1.9
+_RETRY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """One camera of a site and its options."""
+
+    name: str
+    options: argparse.Namespace
+
+
+def read_site(path: Path, common: Sequence[str], parse: Callable[[list[str]], argparse.Namespace]) -> list[Camera]:
+    """The cameras of a site file.
+
+    Args:
+        path: a TOML file as described above.
+        common: options of the command line, which hold for every camera.
+        parse: turns a command line into options.
+
+    Raises:
+        InputError: not TOML, no camera, an unknown or wrong option, or two cameras with one output.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path}: not TOML: {error}") from None
+    cameras = table.pop("camera", None)
+    if not isinstance(cameras, dict) or not cameras or not all(isinstance(own, dict) for own in cameras.values()):
+        raise InputError(f"--config {path}: expected a table [camera.NAME] for each camera")
+    found = []
+    for name, own in cameras.items():
+        try:
+            options = parse([*common, *_arguments({**table, **own})])
+        except InputError as error:
+            raise InputError(f"--config {path}: camera {name}: {error}") from None
+        options.name = name
+        found.append(Camera(name, options))
+    _check_apart(path, found)
+    return found
+
+
+def _arguments(table: dict[str, Any]) -> list[str]:
+    """``{"hop": 3, "demo": true}`` as ``["--hop=3", "--demo"]``."""
+    arguments = []
+    for key, value in table.items():
+        if key in _NOT_IN_A_SITE or isinstance(value, dict | list):
+            raise InputError(f"{key} has no place there; expected an option of edge-run, without its dashes")
+        if value is not False:
+            arguments.append(f"--{key}" if value is True else f"--{key}={value}")
+    return arguments
+
+
+def _check_apart(path: Path, cameras: Sequence[Camera]) -> None:
+    for option in _ONE_EACH:
+        values = Counter(str(v) for c in cameras if (v := getattr(c.options, option)) is not None)
+        for value, count in values.items():
+            if count > 1:
+                raise InputError(f"--config {path}: {count} cameras have {option} = {value!r}; give each its own")
+
+
+class Site:
+    """The cameras, each on a thread of its own."""
+
+    def __init__(self, cameras: Sequence[Camera], stop: StopFlag) -> None:
+        """Open every camera's models.
+
+        Raises:
+            InputError: a camera's options or models cannot be used.
+        """
+        from edge_runtime.cli.build import prepare
+
+        self._stop = stop
+        self._codes: dict[str, int] = {}
+        self._hanging = False
+        self._supervisors: dict[str, Supervisor] = {}
+        self._threads = []
+        for camera in cameras:
+            try:
+                prepared = prepare(camera.options)
+            except InputError as error:
+                raise InputError(f"camera {camera.name}: {error}") from None
+            run = threading.Thread(target=self._run, args=(camera.name, prepared), name=camera.name, daemon=True)
+            self._threads.append(run)
+
+    def reload(self) -> None:
+        """Read every camera's thresholds again."""
+        for supervisor in self._supervisors.values():
+            supervisor.hang_up()
+
+    def run(self) -> int:
+        """Until every camera has ended; the exit code of the one that ended worst."""
+        for thread in self._threads:
+            thread.start()
+        while self._stop.reason is None and any(thread.is_alive() for thread in self._threads):
+            time.sleep(0.05)
+        until = time.monotonic() + _END_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return max(self._codes.values(), default=0)
+
+    @property
+    def hanging(self) -> bool:
+        """A thread is stuck in a driver and will not let the process end."""
+        return self._hanging or any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, name: str, prepared: Prepared) -> None:
+        while self._stop.reason is None:
+            try:
+                self._run_once(name, prepared)
+            except SourceLostError as error:
+                log.warning("camera %s: %s; trying again in %g s", name, redact(str(error)), _RETRY_S)
+                self._wait(_RETRY_S)
+                continue
+            except EdgeError as error:
+                log.error("camera %s: %s", name, redact(str(error)))
+                self._codes[name] = error.exit_code
+            except Exception:  # a bug of ours in one camera is shown whole, and the others run on
+                log.exception("camera %s", name)
+                self._codes[name] = 1
+            return
+
+    def _run_once(self, name: str, prepared: Prepared) -> None:
+        from edge_runtime.pipeline.clock import StopFlag
+
+        pipeline, supervisor = prepared.open(StopFlag(self._stop))
+        try:
+            with supervisor as watching:
+                if watching is not None:
+                    self._supervisors[name] = watching
+                pipeline.run()
+        finally:
+            self._hanging |= pipeline.hanging
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._stop.reason is None and time.monotonic() < until:
+            time.sleep(0.05)

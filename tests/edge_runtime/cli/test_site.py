@@ -1,0 +1,135 @@
+"""``--config``: several cameras in one process, none of which can harm another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_runtime.models.session import open_session
+from tests.edge_runtime.cli.conftest import Inputs, Ran
+from tests.edge_runtime.cli.test_signals import PATIENCE_S, start, wait_for
+
+Run = Callable[..., Ran]
+
+
+def site(folder: Path, text: str, inputs: Inputs) -> Path:
+    """A site file; ``{imfe}``, ``{clip}`` and ``{out}`` stand for paths."""
+    path = folder / "site.toml"
+    for name, value in (("imfe", inputs.imfe), ("clip", inputs.clip), ("skeleton", inputs.skeleton), ("out", folder)):
+        text = text.replace(f"{{{name}}}", str(value))
+    path.write_text(text)
+    return path
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+TWO = """
+model = "{imfe}"
+[camera.front]
+video = "{clip}"
+out = "{out}/front.jsonl"
+[camera.yard]
+video = "{clip}"
+hop = 1
+out = "{out}/yard.jsonl"
+"""
+
+
+def test_each_camera_runs_as_it_would_alone(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
+    ran = edge_run("--config", site(tmp_path, TWO, inputs))
+    assert ran.code == 0
+    edge_run("--video", inputs.clip, "--model", inputs.imfe, "--out", tmp_path / "alone.jsonl")
+    front, yard, alone = (events(tmp_path / f"{name}.jsonl") for name in ("front", "yard", "alone"))
+
+    def results(found: list[dict[str, Any]]) -> list[tuple[int, Any]]:
+        return [(event["frame"], event["top"]) for event in found if event["event"] == "result"]
+
+    assert results(front) == results(alone)
+    assert len(results(yard)) == 55
+    assert {line.partition(": ")[0] for line in ran.err.splitlines() if line.strip()} == {"front", "yard"}
+
+
+def test_options_of_the_command_line_hold_for_every_camera(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
+    edge_run("--max-frames", 12, "--config", site(tmp_path, TWO, inputs))
+    for name in ("front", "yard"):
+        assert events(tmp_path / f"{name}.jsonl")[-1]["frames"]["captured"] == 12
+
+
+def test_a_camera_that_fails_does_not_touch_the_others(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
+    broken = TWO + '[camera.gone]\nvideo = "{out}/none.mp4"\n'
+    ran = edge_run("--config", site(tmp_path, broken, inputs))
+    assert ran.code == 2
+    for name in ("front", "yard"):
+        assert events(tmp_path / f"{name}.jsonl")[-1]["ended_by"] == "end-of-stream"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a table [camera.NAME]"),
+        ("not toml", "not TOML"),
+        ("[camera.a]\nvideo = '{clip}'\n", "camera a: --model is missing"),
+        ("[camera.a]\nmodel = '{imfe}'\n", "camera a: one of the arguments"),
+        ("[camera.a]\nvideo = '{clip}'\nbogus = 1\n", "camera a: unrecognized arguments: --bogus=1"),
+        ("[camera.a]\nvideo = '{clip}'\nhop = 'x'\n", "whole number"),
+        ("[camera.a]\nconfig = 'x'\n", "config has no place there"),
+        ("[camera.a]\nvideo = '{clip}'\nmodel = '{out}/none.onnx'\n", "camera a: model"),
+        (
+            "model = '{imfe}'\n[camera.a]\nvideo = '{clip}'\nout = '-'\n[camera.b]\nvideo = '{clip}'\nout = '-'\n",
+            "2 cameras have out = '-'",
+        ),
+    ],
+)
+def test_a_site_that_cannot_be_used_is_one_clear_line(
+    inputs: Inputs, edge_run: Run, tmp_path: Path, text: str, message: str
+) -> None:
+    ran = edge_run("--config", site(tmp_path, text, inputs))
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_signal_ends_every_camera_with_its_summary(inputs: Inputs, tmp_path: Path) -> None:
+    """Shows one camera blocked in its read and one in the middle of a video."""
+    path = site(
+        tmp_path,
+        '[camera.silent]\nskeleton = "-"\nmodel = "{skeleton}"\nout = "{out}/silent.jsonl"\n'
+        '[camera.yard]\ndemo = true\nmodel = "{imfe}"\nout = "{out}/yard.jsonl"\n',
+        inputs,
+    )
+    reading, writing = os.pipe()
+    process = start("--config", path, stdin=reading)
+    os.write(writing, b"[[0,1,2,3,4],[0,1,2,3,4],[0,1,2,3,4]]\n")
+    wait_for(tmp_path / "silent.jsonl", '"result"')
+    wait_for(tmp_path / "yard.jsonl", '"result"')
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    os.close(writing)
+    assert process.returncode == 0, err
+    assert events(tmp_path / "silent.jsonl")[-1]["ended_by"] == "signal"
+    assert events(tmp_path / "yard.jsonl")[-1]["event"] == "summary"
+
+
+def test_cameras_share_the_weights(inputs: Inputs) -> None:
+    data = inputs.skeleton.read_bytes()
+    first = open_session(data)
+    assert open_session(data) is first
+    assert open_session(data, threads=2) is not first
+
+
+def test_a_shared_session_serves_threads_at_once(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
+    """Shows four cameras on one model, each with the results of one alone."""
+    cameras = "".join(f'[camera.c{i}]\nvideo = "{{clip}}"\nout = "{{out}}/{i}.jsonl"\n' for i in range(4))
+    ran = edge_run("--config", site(tmp_path, f'model = "{{imfe}}"\nhop = 1\n{cameras}', inputs))
+    assert ran.code == 0
+    tops = [[event["top"] for event in events(tmp_path / f"{i}.jsonl") if event["event"] == "result"] for i in range(4)]
+    assert tops[0] == tops[1] == tops[2] == tops[3]
+    assert len(tops[0]) == 55
