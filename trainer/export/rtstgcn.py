@@ -98,6 +98,7 @@ class FrameGraph(GraphBuilder):
         super().__init__()
         self._nodes_count = nodes
         self.order: dict[str, str] = {}
+        self._never_negative: set[str] = set()
 
     def embed(self, model: RtStgcn) -> str:
         """The input ``x`` (N, C, V) -> (N, V, C of the first layer): layout, scale, norm, 1x1."""
@@ -153,7 +154,7 @@ class FrameGraph(GraphBuilder):
             y = self.frame_norm(y, layer.bn_relu[0], f"{name}.norm")
         elif fold is not None:  # its gain is in the entering frames already
             y = self.op("Add", (y, self.weight(f"{name}.shift", array(fold[1]))), f"{name}.norm")
-        y = self.op("Relu", (y,), f"{name}.relu")
+        y = self._relu(y, f"{name}.relu")
         return self._residual(index, layer, x, y)
 
     def _graph_conv(
@@ -194,7 +195,15 @@ class FrameGraph(GraphBuilder):
             # the same memory as the frame that leaves: read into ``joined`` first
             entering = self._reshape_after(joined, x, config.in_channels, f"residual_entering.{index}")
             self.output(entering, shape)
-        return self.op("Relu", (joined,), f"{name}.out")
+        if layer.residual is None and x in self._never_negative:
+            self._never_negative.add(joined)  # a sum of two ReLUs needs no third
+            return joined
+        return self._relu(joined, f"{name}.out")
+
+    def _relu(self, x: str, name: str) -> str:
+        y = self.op("Relu", (x,), name)
+        self._never_negative.add(y)
+        return y
 
     def linear(
         self,
