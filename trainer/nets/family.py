@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,35 @@ from torch import Tensor
 
 from edge_runtime.errors import InputError
 from trainer.engine import checkpoint as checkpoints
+from trainer.nets.aagcn import Aagcn
 from trainer.nets.config import NetworkOptions, numbered_labels, read_labels, read_options
+from trainer.nets.costgcn import CoStGcn
 from trainer.nets.graph import load_graph
-from trainer.nets.network import FrameNetwork
-from trainer.nets.network_config import NetworkConfig
+from trainer.nets.msgcn import MsGcn
+from trainer.nets.mstcn import MsTcn
+from trainer.nets.network import GraphNetwork
+from trainer.nets.network_config import MultiStageConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
+from trainer.nets.shiftgcn import ShiftGcn
 from trainer.nets.state_dict import load_state
+from trainer.nets.stgcn import StGcn
 
 log = logging.getLogger(__name__)
 
-NETWORKS: dict[str, type[FrameNetwork]] = {"rt-st-gcn": RtStgcn}
+# name in configuration files -> network, and what it is configured by
+LAYERED: dict[str, Callable[[NetworkConfig], GraphNetwork]] = {
+    "rt-st-gcn": RtStgcn,
+    "st-gcn": StGcn,
+    "co-st-gcn": CoStGcn,
+    "aa-gcn": Aagcn,
+    "shift-gcn": ShiftGcn,
+}
+MULTI_STAGE: dict[str, Callable[[MultiStageConfig], GraphNetwork]] = {"ms-gcn": MsGcn, "ms-tcn": MsTcn}
 
 OPTIONAL = ("input_mean", "input_scale")  # absent from published checkpoints, where nothing is scaled
 
 
-def build(options: NetworkOptions, labels: tuple[str, ...], graph: str | Path | None = None) -> FrameNetwork:
+def build(options: NetworkOptions, labels: tuple[str, ...], graph: str | Path | None = None) -> GraphNetwork:
     """The untrained network that a configuration file describes.
 
     Args:
@@ -33,10 +48,13 @@ def build(options: NetworkOptions, labels: tuple[str, ...], graph: str | Path | 
     Raises:
         InputError: an unknown network, or options that do not fit it.
     """
-    network = NETWORKS.get(options.network)
-    if network is None:
-        raise InputError(f"{options.path}: unknown network {options.network!r}; expected one of {', '.join(NETWORKS)}")
-    return network(NetworkConfig.from_options(options, labels, load_graph(graph) if graph is not None else None))
+    given = load_graph(graph) if graph is not None else None
+    if options.network in LAYERED:
+        return LAYERED[options.network](NetworkConfig.from_options(options, labels, given))
+    if options.network in MULTI_STAGE:
+        return MULTI_STAGE[options.network](MultiStageConfig.from_options(options, labels, given))
+    known = ", ".join((*LAYERED, *MULTI_STAGE))
+    raise InputError(f"{options.path}: unknown network {options.network!r}; expected one of {known}")
 
 
 def load_network(
@@ -44,7 +62,7 @@ def load_network(
     checkpoint: str | Path,
     labels: str | Path | None = None,
     graph: str | Path | None = None,
-) -> FrameNetwork:
+) -> GraphNetwork:
     """The network in eval mode from a configuration file and a checkpoint ``{"model_state_dict": ...}``.
 
     Args:
@@ -70,7 +88,9 @@ def load_network(
 
 def _count_classes(checkpoint: dict[str, Any], origin: str | Path) -> int:
     state = checkpoint.get("model_state_dict", checkpoint)
-    weight = next((value for name, value in state.items() if name.endswith("fcn_out.weight")), None)
+    weight = next(
+        (value for name, value in state.items() if name.endswith(("fcn_out.weight", "conv_out.weight"))), None
+    )
     if not isinstance(weight, Tensor):
-        raise InputError(f"{origin}: no 'fcn_out.weight' in 'model_state_dict': not a checkpoint of this network")
+        raise InputError(f"{origin}: no classifier in 'model_state_dict': not a checkpoint of a graph network")
     return int(weight.shape[0])

@@ -124,6 +124,15 @@ class GraphConv(nn.Module):
         return y + (bias if frames is None else bias * frames[:, None, None])
 
 
+def temporal_conv(conv: nn.Conv2d, x: Tensor, dilation: int = 1, before: int = 0, after: int = 0) -> Tensor:
+    """A learnt (taps, 1) convolution along time, zeros ``before`` and ``after``; (N, L, V, C_in) -> (N, L', V, C_out).
+
+    Channels last seen as (N, C, L, V) is what torch calls its channels-last layout: nothing is copied.
+    """
+    x = F.pad(x, (0, 0, 0, 0, before, after)).permute(0, 3, 1, 2)
+    return F.conv2d(x, conv.weight, conv.bias, stride=conv.stride, dilation=(dilation, 1)).permute(0, 2, 3, 1)
+
+
 class _SlidingSum(torch.autograd.Function):
     """See :func:`sliding_sum`. Written out because autograd's own backward of it takes three times as long."""
 

@@ -19,65 +19,95 @@ from torch import Tensor, nn
 from trainer.nets.graph import adjacency
 from trainer.nets.layers import ChannelNorm, Normalization, frame_norm, pointwise
 from trainer.nets.memory import LayerState, initial_memory, slide
-from trainer.nets.network_config import NetworkConfig
+from trainer.nets.network_config import MultiStageConfig, NetworkConfig
 from trainer.nets.sensors import STREAMS, SensorStreams
 
 
-class FrameNetwork(nn.Module):
-    """Input normalisation, embedding and classifier, for frames (N, L, V, C)."""
+class GraphNetwork(nn.Module):
+    """What trainer and exporter may ask of any network: its configuration, sizes, and the scale of its input."""
 
-    A: Tensor
+    config: NetworkConfig | MultiStageConfig
     input_mean: Tensor
     input_scale: Tensor
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, channels: int, nodes: int) -> None:
         super().__init__()
-        self.config = config
-        C, V = config.in_channels, config.graph.num_node
-        first, last = config.layers[0].in_channels, config.layers[-1].out_channels
-        self.register_buffer("A", torch.from_numpy(adjacency(config.graph, config.strategy)))
         # raw input is shifted and scaled by these, so that a stream feeds what the sensor gives
-        self.register_buffer("input_mean", torch.zeros(C, V))
-        self.register_buffer("input_scale", torch.ones(C, V))
-        self.sensors = SensorStreams(config.sensors) if config.sensors else None
-        streams = STREAMS if config.sensors else C
-        self.norm_in = _input_norm(config.normalization, streams, V) if config.input_norm else nn.Identity()
-        self.fcn_in = nn.Conv2d(streams, first, 1)
-        self.fcn_out = nn.Conv2d(last, len(config.labels), 1)
+        self.register_buffer("input_mean", torch.zeros(channels, nodes))
+        self.register_buffer("input_scale", torch.ones(channels, nodes))
 
     def set_input_normalisation(self, mean: Tensor, scale: Tensor) -> None:
         """Make the network take ``(x - mean) * scale``; (C, V) or (C, 1) each."""
         self.input_mean.copy_(mean.expand_as(self.input_mean))
         self.input_scale.copy_(scale.expand_as(self.input_scale))
 
+    def _scale(self, x: Tensor) -> Tensor:
+        """Raw frames (..., V, C), shifted and scaled."""
+        return (x - self.input_mean.t()) * self.input_scale.t()
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that one output depends on, those ahead included."""
+        raise NotImplementedError
+
     @property
     def look_ahead(self) -> int:
         """Frames after t that the output at t depends on."""
         return 0
 
-    def _enter(self, x: Tensor) -> Tensor:
-        """Whole trials (N, C, L, V) -> frames (N, L, V, C of the first layer)."""
-        y = self._scale(x.permute(0, 2, 3, 1))
-        return self._embed(y if self.sensors is None else self.sensors(y))
+    @property
+    def delay(self) -> int:
+        """The output at frame t speaks of frame ``t - delay``."""
+        return 0
 
-    def _enter_step(self, x: Tensor, memory: LayerState | None, steps: int) -> tuple[Tensor, LayerState | None]:
-        """One frame (N, C, V) -> (N, V, C of the first layer), and the sensors' memory (None without sensors)."""
+    @property
+    def state_size(self) -> int:
+        """Words that one person's stream keeps from frame to frame."""
+        raise NotImplementedError
+
+    @property
+    def macs(self) -> int:
+        """Multiplications a frame in streaming."""
+        raise NotImplementedError
+
+
+class FrameNetwork(GraphNetwork):
+    """Input normalisation, embedding and classifier, for frames (N, L, V, C)."""
+
+    config: NetworkConfig
+    A: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        C, V = config.in_channels, config.graph.num_node
+        super().__init__(C, V)
+        self.config = config
+        first, last = config.layers[0].in_channels, config.layers[-1].out_channels
+        self.register_buffer("A", torch.from_numpy(adjacency(config.graph, config.strategy)))
+        self.sensors = SensorStreams(config.sensors) if config.sensors else None
+        streams = STREAMS if config.sensors else C
+        self.norm_in = _input_norm(config.normalization, streams, V) if config.input_norm else nn.Identity()
+        self.fcn_in = nn.Conv2d(streams, first, 1)
+        self.fcn_out = nn.Conv2d(last, len(config.labels), 1)
+
+    def _streams(self, x: Tensor) -> Tensor:
+        """Whole trials (N, C, L, V) -> scaled frames or sensor streams (N, L, V, C)."""
+        y = self._scale(x.permute(0, 2, 3, 1))
+        return y if self.sensors is None else self.sensors(y)
+
+    def _streams_step(self, x: Tensor, memory: LayerState | None, steps: int) -> tuple[Tensor, LayerState | None]:
+        """One frame (N, C, V) -> scaled or streams (N, V, C), and the sensors' memory (None without sensors)."""
         y = self._scale(x.transpose(1, 2))
-        if self.sensors is not None:
-            assert memory is not None
-            sums, memory = slide(self.sensors.entering(y), self.config.memories[0], memory, steps)
-            y = self.sensors.streams(y, sums)
-        return self._embed(y[:, None])[:, 0], memory
+        if self.sensors is None:
+            return y, None
+        assert memory is not None
+        sums, memory = slide(self.sensors.entering(y), self.config.memories[0], memory, steps)
+        return self.sensors.streams(y, sums), memory
 
     def _sensor_memory(self, N: int) -> LayerState | None:
         """The sensors' memory before the first frame."""
         if self.sensors is None:
             return None
         return initial_memory(self.config.memories[0], self.input_mean, N, self.config.graph.num_node)
-
-    def _scale(self, x: Tensor) -> Tensor:
-        """Raw frames (..., V, C), shifted and scaled."""
-        return (x - self.input_mean.t()) * self.input_scale.t()
 
     def _embed(self, x: Tensor) -> Tensor:
         """Scaled frames or streams (N, L, V, C) -> (N, L, V, C of the first layer)."""
@@ -91,12 +121,10 @@ class FrameNetwork(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """Frames that one output depends on, those ahead included."""
         return 1 + sum((layer.taps - 1) * layer.dilation for layer in self.config.memories)
 
     @property
     def delay(self) -> int:
-        """The output at frame t speaks of frame ``t - delay``."""
         return sum(layer.residual_delay for layer in self.config.layers)
 
     @property

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 from edge_runtime.errors import InputError
 from edge_runtime.models.metadata import Graph
-from trainer.nets.config import NetworkOptions, read_options, residual_delays
+from trainer.nets.config import NetworkOptions, centred, read_options, residual_delays
 from trainer.nets.graph import Strategy, load_graph
 from trainer.nets.layers import Normalization
 from trainer.nets.sensors import RAW_CHANNELS, SUMS, SensorConfig
 
 Residual = Literal["none", "identity", "conv"]
+Source = Literal["regions", "skeleton"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,9 @@ class NetworkConfig:
     edge_importance: bool = True
     input_norm: bool = True
     fps: float = 30.0  # steps a second of the training data
-    source: Literal["regions", "skeleton"] = "skeleton"
+    source: Source = "skeleton"
     background: str | None = None
+    window: int = 50  # frames that a network by sliding window sees (published for PKU-MMD); the others have their own
     sensors: SensorConfig | None = None  # for body-worn sensors: raw values become streams, see trainer.nets.sensors
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the configuration file, if any
 
@@ -99,7 +102,8 @@ class NetworkConfig:
         if min(taps) < 1:
             raise InputError(f"{options.path}: 'kernel' is smaller than 'stride', which leaves no frame to sum")
         residual = options.integers("residual", n, default=1, minimum=0)
-        delay = residual_delays(options, taps, dilation)
+        # CoST-GCN's residual always waits for the middle of the window, as ST-GCN's does by its padding
+        delay = centred(taps, dilation) if options.network == "co-st-gcn" else residual_delays(options, taps, dilation)
         dropout = options.numbers("dropout", n, 0.0)
         layers = tuple(
             LayerConfig(
@@ -113,9 +117,6 @@ class NetworkConfig:
             )
             for i in range(n)
         )
-        source = options.get("source", "skeleton")
-        if source not in ("skeleton", "regions"):
-            raise InputError(f"{options.path}: 'source' should be skeleton or regions, found {source!r}")
         return cls(
             in_channels=options.integer("in_feat"),
             graph=graph or options.graph,
@@ -126,8 +127,9 @@ class NetworkConfig:
             edge_importance=options.flag("importance", True),
             input_norm=options.flag("input_norm", True),
             fps=options.number("fps", 30.0),
-            source=source,
+            source=_source(options),
             background=options.get("background"),
+            window=options.integer("receptive_field", 50),
             sensors=_sensors(options),
             raw=options.raw,
         )
@@ -164,3 +166,69 @@ def _residual(wanted: bool, changes: bool) -> Residual:
     if not wanted:
         return "none"
     return "conv" if changes else "identity"
+
+
+def _source(options: NetworkOptions) -> Source:
+    value = options.get("source", "skeleton")
+    if value not in get_args(Source):
+        raise InputError(f"{options.path}: 'source' should be skeleton or regions, found {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class MultiStageConfig:
+    """A network of stages of dilated convolutions, each refining the one before (MS-TCN, MS-GCN)."""
+
+    in_channels: int
+    graph: Graph
+    labels: tuple[str, ...]
+    stages: int = 4
+    layers: int = 10  # a stage; layer i has dilation 2^i
+    filters: int = 64
+    dropout: float = 0.0
+    strategy: Strategy = "spatial"
+    edge_importance: bool = True
+    fps: float = 30.0
+    source: Source = "skeleton"
+    background: str | None = None
+    raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if min(self.stages, self.layers, self.filters, len(self.labels)) < 1:
+            raise InputError("a multi-stage network needs at least one stage, layer, filter and class")
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that one output depends on, half of them ahead: every layer looks 2^i frames both ways."""
+        return 1 + 2 * self.stages * ((1 << self.layers) - 1)
+
+    @classmethod
+    def from_options(
+        cls, options: NetworkOptions, labels: tuple[str, ...], graph: Graph | None = None
+    ) -> MultiStageConfig:
+        """From a configuration file; a value listed per stage has to be the same for all."""
+        stages = options.integer("stages", 4)
+        kernel = options.integers("kernel", stages, default=3)
+        if set(kernel) != {3}:
+            raise InputError(f"{options.path}: {options.network} has kernels of 3 frames, found {kernel}")
+        return cls(
+            in_channels=options.integer("in_feat"),
+            graph=graph or options.graph,
+            labels=labels,
+            stages=stages,
+            layers=_same(options, "layers", options.integers("layers", stages, default=10)),
+            filters=_same(options, "filters", options.integers("filters", stages, default=64)),
+            dropout=_same(options, "dropout", options.numbers("dropout", stages, 0.0)),
+            strategy=options.strategy,
+            edge_importance=options.flag("importance", True),
+            fps=options.number("fps", 30.0),
+            source=_source(options),
+            background=options.get("background"),
+            raw=options.raw,
+        )
+
+
+def _same(options: NetworkOptions, key: str, values: tuple[T, ...]) -> T:
+    if len(set(values)) != 1:
+        raise InputError(f"{options.path}: '{key}' should be the same in every stage, found {list(values)}")
+    return values[0]

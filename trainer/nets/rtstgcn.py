@@ -95,7 +95,7 @@ class RtStgcn(FrameNetwork):
         With ``every`` = n only the logits of the frames n-1, 2n-1, ... are computed, (N, classes, L // n), and exactly:
         layers whose dilation is a multiple of n need no frames but those, so training is nearly n times faster.
         """
-        y = self._enter(x)
+        y = self._embed(self._streams(x))
         dense = self._dense_layers(every)
         for index, layer in enumerate(self.layers):
             y = layer(y, self.A, rate=1 if index <= dense else every, thin=every if index == dense else 1)
@@ -114,7 +114,8 @@ class RtStgcn(FrameNetwork):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One frame (N, C, V) -> logits (N, classes) and the new memory; the old one stays as it was."""
         before = list(state.layers)
-        y, sensors = self._enter_step(x, before.pop(0) if self.sensors else None, state.steps)
+        y, sensors = self._streams_step(x, before.pop(0) if self.sensors else None, state.steps)
+        y = self._embed(y[:, None])[:, 0]
         after = [sensors] if sensors else []
         for layer, memory in zip(self.layers, before, strict=True):
             y, memory = layer.step(y, self.A, memory, state.steps)
