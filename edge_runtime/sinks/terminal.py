@@ -30,7 +30,7 @@ _EXPLANATIONS = {
 class Terminal:
     """Prints to ``stream``; the status line only where it is a terminal.
 
-    With a ``label``, one of several runs that share the terminal: its lines bear the label, and no status line is drawn.
+    With a ``label``, one of several runs that share the terminal: its lines bear it, and there is no status line.
     """
 
     name = "terminal"
@@ -51,10 +51,10 @@ class Terminal:
                 self._say(_opening(event))
             case Result():
                 self._rate.count()
-                self._refresh(_status(event, self._rate.per_second))
+                self._refresh(_status(event, str(self._rate)))
             case Features():
                 self._rate.count()
-                self._refresh(f"t {event.t:8.1f} s  features  {self._rate.per_second:5.1f}/s")
+                self._refresh(f"{_moment(event.t)}  features  {self._rate}")
             case Segment():
                 self._say(_segment(event))
             case Fault():
@@ -88,7 +88,7 @@ class _Rate:
         self._clock = clock
         self._since: float | None = None
         self._n = 0
-        self.per_second = 0.0
+        self._per_second: float | None = None
 
     def count(self) -> None:
         now = self._clock()
@@ -97,8 +97,11 @@ class _Rate:
             return
         self._n += 1
         if now - self._since >= 1:
-            self.per_second = self._n / (now - self._since)
+            self._per_second = self._n / (now - self._since)
             self._since, self._n = now, 0
+
+    def __str__(self) -> str:
+        return "" if self._per_second is None else f"{self._per_second:.1f}/s"
 
 
 def _opening(start: Start) -> str:
@@ -111,12 +114,12 @@ def _moment(t: float | None) -> str:
     return " " * 10 if t is None else f"{t:8.1f} s"
 
 
-def _status(result: Result, per_second: float) -> str:
+def _status(result: Result, per_second: str) -> str:
     bar = "█" * round(10 * result.score)
     state = "" if result.warm else "  warming up"
     return (
         f"{_moment(result.t)}  {result.label:<16} {bar:<10} {result.score:4.0%}"
-        f"  {result.capture_to_result_ms:6.1f} ms  {per_second:5.1f}/s{state}"
+        f"  {result.capture_to_result_ms:6.1f} ms  {per_second:>8}{state}"
     )
 
 
@@ -142,6 +145,8 @@ def table(summary: Summary) -> str:
         for name, tally in summary.sinks.items()
         if tally["lost"] or tally["failed"]
     ]
+    if dropped.get("overload", 0) and not summary.results:
+        lines += ["", "no result: the network is too slow for this source; take a smaller model or --policy degrade"]
     if summary.stages:
         lines += ["", f"{'ms':<18}{'n':>8}{'p50':>9}{'p90':>9}{'p99':>9}{'max':>9}{'budget':>9}{'misses':>8}"]
         lines += [_stage(name, figures) for name, figures in summary.stages.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 from edge_runtime.events import Event, Fault, Result, Segment, Start, Summary
@@ -71,3 +72,20 @@ def test_the_table_accounts_for_every_frame_and_every_stage() -> None:
     assert "sink jsonl: 2 events or pictures left out, 3 failed" in text
     (row,) = [line for line in text.splitlines() if line.startswith("imfe.encoder")]
     assert row.split() == ["imfe.encoder", "20", "1.25", "2.50", "3.00", "4.00", "10.00", "0"]
+
+
+def test_a_device_that_is_too_slow_to_give_a_result_is_told_what_helps() -> None:
+    frames = {"captured": 100, "processed": 5, "dropped": {"overload": 95}}
+    assert "smaller model" in shown(io.StringIO(), replace(SUMMARY, frames=frames, results=0))
+    assert "smaller model" not in shown(io.StringIO(), replace(SUMMARY, frames=frames))
+
+
+def test_several_runs_on_one_terminal_bear_their_names() -> None:
+    stream = Tty()
+    sink = Terminal(stream, label="front")
+    for event in (START, result(1.0), SUMMARY):
+        sink.emit(event)
+    sink.close()
+    lines = [line for line in stream.getvalue().splitlines() if line.strip()]
+    assert all(line.startswith("front: ") for line in lines)
+    assert "87%" not in stream.getvalue()
