@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.data.skeletons import TrialSet
     from trainer.engine.options import TrainingOptions
     from trainer.nets.config import NetworkOptions
-    from trainer.nets.network import FrameNetwork
+    from trainer.nets.network import GraphNetwork
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 class Run:
     """A configuration, read and checked against its data."""
 
-    net: FrameNetwork
+    net: GraphNetwork
     labels: tuple[str, ...]
     fps: float | None
     raw: dict[str, Any]

@@ -17,7 +17,7 @@ from trainer.engine.distributed import World
 from trainer.engine.options import TrainingOptions
 from trainer.engine.segments import Passes, predict
 from trainer.nets.family import OPTIONAL
-from trainer.nets.network import FrameNetwork
+from trainer.nets.network import GraphNetwork
 from trainer.nets.state_dict import load_state
 
 Logits = npt.NDArray[np.float32]
@@ -36,7 +36,7 @@ def score(run: Predict, trials: TrialSet, world: World) -> Iterator[Result]:
     return (everything[index] for index in range(len(trials)))
 
 
-def checkpoint_logits(net: FrameNetwork, weights: Path, options: TrainingOptions, world: World) -> Predict:
+def checkpoint_logits(net: GraphNetwork, weights: Path, options: TrainingOptions, world: World) -> Predict:
     """The network with the weights of a checkpoint, segment by segment.
 
     Raises:

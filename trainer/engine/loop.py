@@ -34,7 +34,7 @@ from trainer.engine.schedule import Schedule, set_learning_rate
 from trainer.engine.segments import Passes, accumulate, predict
 from trainer.losses import class_weights
 from trainer.metrics import Scores
-from trainer.nets.network import FrameNetwork
+from trainer.nets.network import GraphNetwork
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Progress:
 
 
 def train(
-    net: FrameNetwork,
+    net: GraphNetwork,
     train_set: TrialSet,
     val_set: TrialSet | None,
     options: TrainingOptions,
@@ -86,7 +86,7 @@ def train(
     return run.progress
 
 
-def evaluate(net: FrameNetwork, trials: TrialSet, passes: Passes, world: World, scores: Scores) -> Scores:
+def evaluate(net: GraphNetwork, trials: TrialSet, passes: Passes, world: World, scores: Scores) -> Scores:
     """Score ``net`` on every trial, shared out among the processes; all of them get the whole result."""
     net.eval()
     for index in world.share(range(len(trials))):
@@ -118,7 +118,7 @@ class _Run:
 
     def __init__(
         self,
-        net: FrameNetwork,
+        net: GraphNetwork,
         train_set: TrialSet,
         val_set: TrialSet | None,
         options: TrainingOptions,
@@ -142,7 +142,7 @@ class _Run:
         self.out = options.data.out
 
     @property
-    def averaged(self) -> FrameNetwork:
+    def averaged(self) -> GraphNetwork:
         """The network that is tested and kept."""
         return self.ema.net if self.ema else self.net
 
@@ -291,7 +291,7 @@ class _Run:
         self.progress = Progress(**state["progress"])
 
 
-def _optimizer(net: FrameNetwork, o: OptimizerOptions) -> torch.optim.Optimizer:
+def _optimizer(net: GraphNetwork, o: OptimizerOptions) -> torch.optim.Optimizer:
     if o.kind == "adamw":
         return torch.optim.AdamW(net.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay)
     return torch.optim.Adam(net.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from trainer.losses import IGNORED, LossSettings, TrialLoss
-from trainer.nets.network import FrameNetwork
+from trainer.nets.network import GraphNetwork
 
 CPU = torch.device("cpu")
 
@@ -65,14 +65,14 @@ class Passes:
     autocast: bool = False
     device: torch.device = CPU
 
-    def pieces(self, net: FrameNetwork, length: int) -> list[Piece]:
+    def pieces(self, net: GraphNetwork, length: int) -> list[Piece]:
         """The pieces of a trial of ``length`` frames, in outputs (``every`` frames each)."""
         ahead = net.look_ahead
         # one frame more, so that the smoothing loss finds the neighbour of a piece's first output
         before = -(-(net.receptive_field - ahead) // self.every)
         return cut(length // self.every, max(1, self.segment // self.every), before, ahead)
 
-    def run(self, net: FrameNetwork, features: npt.NDArray[Any], piece: Piece) -> Tensor:
+    def run(self, net: GraphNetwork, features: npt.NDArray[Any], piece: Piece) -> Tensor:
         """Logits (stages, N, classes, outputs) of one piece of ``features`` (N, C, L, V), context included."""
         frames = features[:, :, piece.begin * self.every : piece.end * self.every]
         x = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32)).to(self.device)
@@ -89,7 +89,7 @@ def targets(labels: npt.NDArray[np.int64], delay: int, every: int = 1) -> npt.ND
 
 
 def accumulate(
-    net: FrameNetwork,
+    net: GraphNetwork,
     features: npt.NDArray[Any],
     labels: npt.NDArray[np.int64],
     loss: LossSettings,
@@ -126,7 +126,7 @@ def accumulate(
 
 
 @torch.no_grad()
-def predict(net: FrameNetwork, features: npt.NDArray[Any], passes: Passes) -> npt.NDArray[np.float32]:
+def predict(net: GraphNetwork, features: npt.NDArray[Any], passes: Passes) -> npt.NDArray[np.float32]:
     """Logits (classes, L) of each frame of one trial (C, L, V), the last stage's.
 
     A network with a delay is shown the last frame ``delay`` times more, so that it speaks of every frame.
