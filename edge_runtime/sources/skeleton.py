@@ -16,6 +16,7 @@ on standard input, when they arrive.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import sys
@@ -149,6 +150,8 @@ def open_lines(
         InputError: the first line is neither a JSON sample nor a CSV header, or there is none.
     """
     name = "standard input"
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a byte that is no UTF-8 spoils its line, not the run
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     stream = sys.stdin if lines is None else lines
     first = stream.readline()
     if not first.strip():

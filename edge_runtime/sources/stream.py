@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import cv2
 
-from edge_runtime.errors import InputError, SourceLostError
+from edge_runtime.errors import InputError
 from edge_runtime.redaction import expand_secrets, redact
 from edge_runtime.sources.base import SourceInfo
+from edge_runtime.sources.diagnosis import diagnose
 from edge_runtime.sources.live import LiveSource
 from edge_runtime.sources.opencv import OpenCapture
 
@@ -32,8 +33,8 @@ class StreamSource(LiveSource):
 
     Raises:
         InputError: not a URL of a known scheme.
-        SourceLostError: it does not answer within ``OPEN_TIMEOUT_S``. Whether that is for good is the supervisor's
-            to decide.
+        SourceRefusedError: it will never serve us, whatever the reason that `diagnosis` finds.
+        SourceLostError: it does not serve us now.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class StreamSource(LiveSource):
             ],
         )
         if not capture.isOpened():
-            raise SourceLostError(f"{name}: no stream there; check address, credentials and that the camera is on")
+            raise diagnose(url)
         fps = capture.get(cv2.CAP_PROP_FPS)
         width, height = (int(capture.get(item)) for item in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         # 90000 is FFmpeg's clock tick for a stream that states no rate
