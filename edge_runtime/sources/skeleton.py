@@ -23,7 +23,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -106,11 +108,15 @@ def open_skeleton(name: str, rate: float | None, default_rate: float) -> Skeleto
     raise InputError(f"skeleton {path}: expected a .npy or .csv file, or - for standard input")
 
 
+# numpy parses the header as Python, of an older numpy by way of the tokenizer; a zip archive opens under any name
+_DAMAGED_NPY = (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, TokenError, BadZipFile)
+
+
 def open_npy(path: Path, rate: float) -> SkeletonSource:
     """Raises InputError for a file that is no numeric array of 3 or 4 dimensions."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except _DAMAGED_NPY as error:
         raise InputError(f"skeleton {path}: {_reason(error, 'not a .npy file of numbers')}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
         kind = array.dtype if isinstance(array, np.ndarray) else "an .npz archive"
