@@ -166,7 +166,7 @@ class StageMonitor:
 
     Any thread may record and any may read. Memory is constant: `record` notes the time and leaves the counting for
     when `_BATCH` have gathered, or somebody reads. Counted one by one between two runs of a network, whose weights
-    have swept the caches, a frame costs 30 us; in batches 10 (benchmarks.instrumentation).
+    have swept the caches, a frame's four stages cost 38 us; in batches 17 (benchmarks.instrumentation, RT-ST-GCN).
     """
 
     def __init__(self, budgets: Budgets) -> None:
