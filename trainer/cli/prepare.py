@@ -19,6 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser.add_argument("--source", type=Path, required=True, metavar="PATH", help="the published files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--val", metavar="A,B,...", help="subjects (or views) that validate; the usual ones by default")
+    parser.add_argument("--protocol", help="pku-mmd: cross-view (default) or cross-subject")
     parser.set_defaults(run=run)
 
 
@@ -30,6 +31,6 @@ def run(args: argparse.Namespace) -> int:
 
     module = importlib.import_module(f"trainer.data.prepare.{args.dataset.replace('-', '_')}")
     val = frozenset(item.strip() for item in args.val.split(",")) if args.val is not None else None
-    count = write(module, args.source, args.out, val)
+    count = write(module, args.source, args.out, val, args.protocol)
     print(f"{args.out}: {count['train']} trials to train, {count['val']} to validate")
     return 0

@@ -44,11 +44,14 @@ class Dataset(Protocol):
         """Every trial of the published files under ``source``."""
 
 
-def write(dataset: Dataset, source: Path, out: Path, val: frozenset[str] | None = None) -> Counter[str]:
+def write(
+    dataset: Dataset, source: Path, out: Path, val: frozenset[str] | None = None, protocol: str | None = None
+) -> Counter[str]:
     """Write a directory dataset: ``actions.txt``, ``dataset.json``, ``train`` and ``val``.
 
     Args:
         val: groups that validate; the dataset's own choice by default.
+        protocol: which of the dataset's published splits, where it has several.
 
     Returns:
         Trials a split.
@@ -56,16 +59,18 @@ def write(dataset: Dataset, source: Path, out: Path, val: frozenset[str] | None 
     Raises:
         InputError: the published files are missing or damaged, or a group is in none of them.
     """
+    if protocol is not None and protocol not in getattr(dataset, "PROTOCOLS", ()):
+        offered = ", ".join(getattr(dataset, "PROTOCOLS", ())) or "none"
+        raise InputError(f"--protocol {protocol}: this dataset offers {offered}")
     chosen = dataset.VAL if val is None else val
     out.mkdir(parents=True, exist_ok=True)
-    (out / "actions.txt").write_text(
-        "".join(f"{i} {name}\n" for i, name in enumerate(dataset.LABELS)), encoding="utf-8"
-    )
+    labels = "".join(f"{i} {name}\n" for i, name in enumerate(dataset.LABELS))
+    (out / "actions.txt").write_text(labels, encoding="utf-8")
     about = {"graph": dataset.GRAPH, "fps": dataset.FPS, "val": sorted(chosen)}
     (out / "dataset.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     count: Counter[str] = Counter()
     groups: set[str] = set()
-    for recording in dataset.recordings(source):
+    for recording in dataset.recordings(source, **({"protocol": protocol} if protocol else {})):
         split = "val" if recording.group in chosen else "train"
         save_trial(out / split, recording.name, recording.features, recording.labels)
         count[split] += 1
@@ -92,6 +97,18 @@ def load_archive(file: Path, *keys: str) -> list[npt.NDArray[Any]]:
         raise InputError(f"{file}: {error.args[0]}; expected the arrays {', '.join(keys)}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: not a whole .npz file: {str(error).splitlines()[0]}") from error
+
+
+def read_text(file: Path) -> str:
+    """Content of a text file.
+
+    Raises:
+        InputError: missing, or not text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {file}: {error}") from error
 
 
 def find(source: Path, name: str) -> Path:
