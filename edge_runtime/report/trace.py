@@ -60,7 +60,9 @@ class Trace:
     def emit(self, event: Event) -> None:
         """Write the stages gathered so far, then the event as a mark at the time of the last of them."""
         self._write_spans()
-        if isinstance(event, Result | Features | Fault | Start):
+        if isinstance(event, Start):
+            self._write({"name": "process_labels", "ph": "M", "args": {"labels": event.source}})
+        elif isinstance(event, Result | Features | Fault):
             self._write_mark(event)
 
     def close(self) -> None:
@@ -84,17 +86,15 @@ class Trace:
                 span = {"name": stage, "ph": "X", "ts": start_ns / 1e3, "dur": (end_ns - start_ns) / 1e3}
                 self._write({**span, "tid": _NETWORK_THREAD, "args": {"frame": frame}})
 
-    def _write_mark(self, event: Result | Features | Fault | Start) -> None:
+    def _write_mark(self, event: Result | Features | Fault) -> None:
         name: str
         args: dict[str, Any]
         if isinstance(event, Result):
             name, args = event.label, {"frame": event.frame, "score": float(event.score)}
         elif isinstance(event, Features):
             name, args = "features", {"frame": event.frame}
-        elif isinstance(event, Fault):
-            name, args = event.kind, {key: str(value) for key, value in event.detail.items()}
         else:
-            name, args = "start", {"source": event.source}
+            name, args = event.kind, {key: str(value) for key, value in event.detail.items()}
         self._write({"name": name, "cat": event.event, "ph": "i", "s": "p", "ts": self._last_us, "args": args})
 
     def _write(self, entry: dict[str, Any]) -> None:

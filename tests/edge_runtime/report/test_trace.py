@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.errors import InputError
-from edge_runtime.events import Fault, Features, Result, Segment
+from edge_runtime.events import Fault, Features, Result, Segment, Start
 from edge_runtime.report import trace as module
 from edge_runtime.report.trace import Trace
 
@@ -23,12 +23,15 @@ def entries(path: Path) -> list[dict[str, Any]]:
 def test_stages_nest_on_the_network_and_queues_overlap(tmp_path: Path) -> None:
     """Shows that a stage has its start, its length and its frame, and a wait in a queue a begin and an end."""
     trace = Trace(tmp_path / "t.json")
+    trace.emit(Start("0.1.0", "camera 0", {}, ("kick",), 6, 30.0, "block"))
     trace.watch("capture", 10 * MS, 14 * MS, 4)
     trace.watch("imfe.encoder", 14 * MS, 24 * MS, 4)
     trace.watch("capture", 12 * MS, 24 * MS, 5)
     trace.emit(Result(4, 0.13, "kick", 0.8, (("kick", 0.8),), True, 14.0))
     trace.close()
-    found = [entry for entry in entries(tmp_path / "t.json") if entry["ph"] != "M"]
+    everything = entries(tmp_path / "t.json")
+    assert {"labels": "camera 0"} in [entry["args"] for entry in everything]
+    found = [entry for entry in everything if entry["ph"] != "M"]
     assert [(e["name"], e["ph"], e["ts"], e.get("id", e["args"].get("frame"))) for e in found] == [
         ("capture", "b", 10_000, 4),
         ("capture", "e", 14_000, 4),
