@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from edge_runtime.errors import InputError
 from trainer.cli._options import add_provenance_options, provenance
 
 
@@ -34,11 +33,8 @@ def run(args: argparse.Namespace) -> None:
 
     from trainer.export import export_rtstgcn
     from trainer.nets.family import load_network
-    from trainer.nets.rtstgcn import RtStgcn
 
     model = load_network(args.config, args.checkpoint, args.labels, args.graph)
-    if not isinstance(model, RtStgcn):
-        raise InputError(f"{args.config}: describes a {type(model).__name__}, which has no step graph")
     given = {key: getattr(args, key) for key in ("fps", "source", "background") if getattr(args, key) is not None}
     model.config = dataclasses.replace(model.config, **given)
     error = export_rtstgcn(model, args.out, args.name or "rtstgcn", provenance(args))

@@ -2,7 +2,7 @@
 
 from trainer.export.imfe import export_imfe
 from trainer.export.provenance import describe
-from trainer.export.rtstgcn import export_rtstgcn
+from trainer.export.step import export_rtstgcn
 from trainer.export.write import ParityError
 
 __all__ = ["ParityError", "describe", "export_imfe", "export_rtstgcn"]

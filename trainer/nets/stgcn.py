@@ -53,6 +53,12 @@ class StgcnLayer(nn.Module):
                 y = y + self.residual(x[:, :: self.config.dilation])
         return F.relu(y)
 
+    @property
+    def graph_conv(self) -> GraphConv:
+        """The graph convolution, where it is the plain one."""
+        assert isinstance(self.gcn, GraphConv)
+        return self.gcn
+
     def _spatial(self, x: Tensor, A: Tensor) -> Tensor:
         """What happens within each frame."""
         return F.relu(self.norm_spatial(self.gcn(x, A)))

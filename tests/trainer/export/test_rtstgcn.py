@@ -18,8 +18,7 @@ from edge_runtime.models.metadata import Graph, RtStgcnMetadata
 from edge_runtime.streams import RtStgcnBatch
 from tests.trainer.published import relative_error
 from trainer.cli import main
-from trainer.export import ParityError, export_rtstgcn
-from trainer.export import rtstgcn as exporter
+from trainer.export import ParityError, export_rtstgcn, rtstgcn
 from trainer.nets.network_config import LayerConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
 
@@ -106,8 +105,8 @@ def test_leaving_and_entering_frame_may_be_the_same_memory(tmp_path: Path, varia
 
 def test_a_mismatch_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shows that the gate works: a graph built from other weights is refused, and nothing is left in the folder."""
-    wrong = exporter.build_graph(network(seed=1))
-    monkeypatch.setattr(exporter, "build_graph", lambda model: wrong)
+    wrong = rtstgcn.build_graph(network(seed=1))
+    monkeypatch.setattr(rtstgcn, "build_graph", lambda model: wrong)
     with pytest.raises(ParityError, match="nothing was written"):
         export_rtstgcn(network(seed=0), tmp_path / "rt.onnx")
     assert list(tmp_path.iterdir()) == []
