@@ -70,7 +70,7 @@ class Prepared:
         fps = min(self.models.fps, info.fps or self.models.fps)
         monitor = StageMonitor(Budgets.derive(fps, main.hop, options.deadline_ms, self.overrides))
         account = Account()
-        sinks, supervisor = open_sinks(options, Run(info, account, monitor, self.times), self.watch)
+        sinks, supervisor = open_sinks(options, Run(info, main.labels, account, monitor, self.times), self.watch)
         pipeline = Pipeline(
             source,
             self.recognisers,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.cli.watch import WatchOptions
-from edge_runtime.errors import EdgeError
+from edge_runtime.errors import EdgeError, InputError
 from edge_runtime.redaction import redact
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("results")
     group.add_argument("--out", metavar="FILE|-", help="events as JSON lines; - is standard output")
     group.add_argument("--record", metavar="OUT.mp4", type=Path, help="the video with the results drawn in")
+    group.add_argument("--clips", metavar="DIR", type=Path, help="a short video of every action, as it ends")
+    group.add_argument("--clip-labels", metavar="A,B", help="of these actions only")
     group.add_argument("--report", metavar="DIR", type=Path, help="report.json and report.html of the run's latencies")
     group.add_argument("--trace", metavar="FILE.json", type=Path, help="every stage of every frame, for Perfetto")
 
@@ -36,6 +38,7 @@ class Run:
     """What outputs may show of a run."""
 
     info: SourceInfo
+    labels: Sequence[str]
     account: Account
     monitor: StageMonitor
     times: StageTimes
@@ -69,6 +72,10 @@ def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> Non
         from edge_runtime.sinks.record import Recorder
 
         sinks.append(Recorder(options.record, run.info))
+    if options.clips:
+        from edge_runtime.sinks.clips import Clips
+
+        sinks.append(Clips(options.clips, run.info, _clip_labels(options.clip_labels, run.labels)))
     if options.report:
         from edge_runtime.report.sink import ReportSink
 
@@ -86,3 +93,11 @@ def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> Non
         from edge_runtime.sinks.jsonl import JsonLines
 
         sinks.append(JsonLines(options.out, lasting=run.info.live))
+
+
+def _clip_labels(text: str | None, known: Sequence[str]) -> list[str]:
+    labels = [label.strip() for label in text.split(",")] if text else []
+    for label in labels:
+        if label not in known:
+            raise InputError(f"--clip-labels: no action is called '{label}'; this model knows {', '.join(known)}")
+    return labels

@@ -62,7 +62,7 @@ class Recorder:
         """Raises OSError when the encoder cannot be opened."""
         if self._writer is None:
             self._size = _even_size(*image.shape[:2])
-            self._writer = self._open()
+            self._writer = open_video(self._path, self._fps, self._size)
             self._due = frame.t
         elif not 0 <= frame.t - self._last_t <= _LONGEST_REPEAT_S:
             self._due, self._picture = frame.t, None
@@ -70,7 +70,7 @@ class Recorder:
         half = 0.5 / self._fps
         if frame.t < self._due - half:
             return
-        picture = _fit(image, self._size)
+        picture = fit(image, self._size)
         self._overlay.draw(picture, frame.t)
         while self._picture is not None and self._due < frame.t - half:
             self._write(self._picture)
@@ -82,12 +82,6 @@ class Recorder:
         self._writer.write(picture)
         self._due += 1 / self._fps
 
-    def _open(self) -> cv2.VideoWriter:
-        writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
-        if not writer.isOpened():
-            raise OSError(f"OpenCV cannot write {self._path}")
-        return writer
-
     def close(self) -> None:
         """Complete the file; without this it cannot be played."""
         if self._writer is not None:
@@ -97,6 +91,18 @@ class Recorder:
                 self._path.unlink()  # no picture came: no empty file is left behind
 
 
+def open_video(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    """An encoder of pictures of ``size`` (width, height).
+
+    Raises:
+        OSError: OpenCV cannot write there.
+    """
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    if not writer.isOpened():
+        raise OSError(f"OpenCV cannot write {path}")
+    return writer
+
+
 def _even_size(height: int, width: int) -> tuple[int, int]:
     """(width, height) of the file: both even, as the codec wants, the longer side within bounds."""
     longer = max(height, width)
@@ -104,7 +110,7 @@ def _even_size(height: int, width: int) -> tuple[int, int]:
     return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
 
 
-def _fit(image: Image, size: tuple[int, int]) -> Image:
+def fit(image: Image, size: tuple[int, int]) -> Image:
     """A copy of ``image`` in a picture of ``size`` (width, height), in its own proportions, black around it."""
     width, height = size
     if image.shape[:2] == (height, width):

@@ -15,7 +15,7 @@ from edge_runtime import __version__
 from edge_runtime.sources.camera import list_cameras
 from edge_runtime.streams import RtStgcnStream
 from tests.edge_runtime.cli.conftest import Inputs, Ran
-from tests.edge_runtime.sources.clips import write_video
+from tests.edge_runtime.sources.clips import write_timed_video, write_video
 
 Run = Callable[..., Ran]
 Event = dict[str, Any]
@@ -170,6 +170,19 @@ def test_a_video_cut_short_gives_what_it_has(inputs: Inputs, edge_run: Run, tmp_
     assert "Traceback" not in ran.err
 
 
+def test_a_variable_frame_rate_is_taken_by_its_timestamps(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
+    """Shows ten frames at 60 FPS and six at 10: the first are thinned out, the slow ones all taken."""
+    times = [round(i * 1000 / 60) for i in range(10)] + [250 + i * 100 for i in range(6)]
+    clip = write_timed_video(tmp_path / "vfr.mkv", times)
+    found = events(edge_run("--video", clip, "--model", inputs.imfe, "--out", "-").out)
+    frames = found[-1]["frames"]
+    assert adds_up(frames)
+    assert frames["captured"] == 16
+    assert 4 <= frames["dropped"]["rate"] <= 5
+    assert named(found, "result")
+    assert all(event["t"] == times[event["frame"]] / 1000 for event in named(found, "result"))
+
+
 def test_nan_in_a_skeleton_is_held_and_never_a_score(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
     trial = np.random.default_rng(0).standard_normal((3, 25, 5))
     trial[:, 5:9, 2] = np.nan
@@ -213,6 +226,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "out in no folder": (["--video", "{clip}", "--model", "{imfe}", "--out", "{tmp}/no/out"], "cannot write"),
     "record in no folder": (["--video", "{clip}", "--model", "{imfe}", "--record", "{tmp}/no/o.mp4"], "no folder"),
     "record no mp4": (["--video", "{clip}", "--model", "{imfe}", "--record", "{tmp}/o.gif"], ".mp4"),
+    "clips of no action": (
+        ["--video", "{clip}", "--model", "{imfe}", "--clips", "{tmp}/clips", "--clip-labels", "dance"],
+        "no action is called 'dance'",
+    ),
     "leave above enter": (["--video", "{clip}", "--model", "{imfe}", "--leave", "0.9"], "leave <= enter"),
     "budgets missing": (["--video", "{clip}", "--model", "{imfe}", "--budgets", "{tmp}/none.toml"], "budgets file"),
     "deadline negative": (["--video", "{clip}", "--model", "{imfe}", "--deadline-ms", "-1"], "positive"),
