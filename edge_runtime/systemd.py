@@ -59,7 +59,10 @@ class Supervisor:
         health: HealthMonitor,
         notifier: Notifier | None = None,
         reload: Callable[[], None] | None = None,
+        camera: str | None = None,
     ) -> None:
+        """``camera`` is said with each state, where one process has several."""
+        self._said = "" if camera is None else f"{camera}: "
         self._health = health
         self._notifier = notifier or Notifier()
         self._reload = reload
@@ -102,8 +105,10 @@ class Supervisor:
             if self._health.advanced():
                 self._notifier.send(WATCHDOG=1)
             if state is not told:
-                _log.log(logging.WARNING if told and not state.ready else logging.INFO, "health: %s", state)
-                self._notifier.send(STATUS=state)
+                _log.log(
+                    logging.WARNING if told and not state.ready else logging.INFO, "health: %s%s", self._said, state
+                )
+                self._notifier.send(STATUS=f"{self._said}{state}")
                 told = state
 
     def _reload_now(self) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import tomllib
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # as in run.py: --help needs none of these
     from edge_runtime.pipeline.accounting import Account
     from edge_runtime.pipeline.budgets import StageMonitor
     from edge_runtime.sinks.base import Sink
+    from edge_runtime.sinks.spool import Spool
     from edge_runtime.telemetry import Telemetry
 
 
@@ -65,6 +66,7 @@ class WatchOptions:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
+        self._camera: str | None = getattr(options, "name", None)  # of a site
         self._budgets: Path | None = options.budgets
         self._thresholds = read_health(options.budgets)
         self._serve = self._mqtt = self._webhook = None
@@ -79,6 +81,8 @@ class WatchOptions:
             except ImportError:
                 raise InputError("--mqtt needs paho-mqtt; pip install 'edge-action[mqtt]'") from None
             self._mqtt = Broker.parse(options.mqtt)
+            if self._camera is not None:
+                self._mqtt = replace(self._mqtt, prefix=f"{self._mqtt.prefix}/{self._camera}")
         if options.webhook is not None:
             from edge_runtime.sinks.webhook import Hook
 
@@ -90,22 +94,25 @@ class WatchOptions:
         Raises:
             InputError: the address cannot be listened on.
         """
-        from edge_runtime.sinks.spool import Spool, spool_path
-
         watching = Watching()
-        state_directory = os.environ.get("STATE_DIRECTORY")
         if self._serve or self._mqtt or "NOTIFY_SOCKET" in os.environ:
-            self._watch(watching, monitor, account, state_directory)
+            self._watch(watching, monitor, account)
         if self._webhook:
             from edge_runtime.sinks.webhook import WebhookSink
 
-            watching.sinks.append(WebhookSink(self._webhook, Spool(spool_path(state_directory, "webhook"))))
+            watching.sinks.append(WebhookSink(self._webhook, self._spool("webhook"), self._camera))
         return watching
 
-    def _watch(self, watching: Watching, monitor: StageMonitor, account: Account, state_directory: str | None) -> None:
+    def _spool(self, sink: str) -> Spool:
+        """On disk where systemd gives a place for it, in memory elsewhere."""
+        from edge_runtime.sinks.spool import Spool, spool_path
+
+        name = sink if self._camera is None else f"{sink}-{self._camera}"
+        return Spool(spool_path(os.environ.get("STATE_DIRECTORY"), name))
+
+    def _watch(self, watching: Watching, monitor: StageMonitor, account: Account) -> None:
         from edge_runtime.health import HealthMonitor
         from edge_runtime.report.device import Device
-        from edge_runtime.sinks.spool import Spool, spool_path
         from edge_runtime.systemd import Supervisor
         from edge_runtime.telemetry import Telemetry, recent_miss_ratio
 
@@ -124,10 +131,10 @@ class WatchOptions:
         if self._mqtt:
             from edge_runtime.sinks.mqtt import MqttSink
 
-            watching.sinks.append(MqttSink(self._mqtt, telemetry, Spool(spool_path(state_directory, "mqtt"))))
+            watching.sinks.append(MqttSink(self._mqtt, telemetry, self._spool("mqtt")))
         watching.sinks.append(telemetry)
 
         def reload() -> None:
             health.thresholds = read_health(self._budgets)
 
-        watching.supervisor = Supervisor(health, reload=reload)
+        watching.supervisor = Supervisor(health, reload=reload, camera=self._camera)

@@ -81,8 +81,10 @@ class WebhookSink:
 
     name = "webhook"
 
-    def __init__(self, hook: Hook, spool: Spool, backoff: Backoff | None = None) -> None:
+    def __init__(self, hook: Hook, spool: Spool, camera: str | None = None, backoff: Backoff | None = None) -> None:
+        """``camera`` is added to each event, where several share a receiver."""
         self._hook = hook
+        self._camera = {} if camera is None else {"camera": camera}
         self._spool = spool
         self._backoff = backoff or Backoff()
         self._run_id = uuid.uuid4().hex[:12]  # numbers of a spool without a file begin anew with each run
@@ -153,7 +155,7 @@ class WebhookSink:
         if hook.authorization is not None:
             headers["Authorization"] = hook.authorization
         try:
-            body = json.dumps({"id": message.kind} | json.loads(message.body)).encode()
+            body = json.dumps({"id": message.kind} | self._camera | json.loads(message.body)).encode()
             connection.request("POST", hook.path, body, headers)
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException, UnicodeError) as error:

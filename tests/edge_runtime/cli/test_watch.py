@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_runtime.cli.watch import WatchOptions
+from edge_runtime.pipeline.accounting import Account
+from edge_runtime.pipeline.budgets import Budgets, StageMonitor
 from tests.edge_runtime.cli.conftest import Inputs, Ran
 from tests.edge_runtime.http_camera import HttpCamera
 
@@ -176,6 +180,22 @@ def test_a_bad_option_is_one_line_before_anything_is_opened(
     assert message in ran.err
     assert ran.err.count("\n") == 1
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_cameras_of_a_site_share_a_broker_and_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows that each has its own topics, connection, Home Assistant device and spool."""
+    mqtt = pytest.importorskip("edge_runtime.sinks.mqtt", reason="no paho-mqtt: pip install edge-action[mqtt]")
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    sinks = []
+    for name in ("front", "yard"):
+        options = Namespace(name=name, budgets=None, serve=None, mqtt="mqtt://127.0.0.1:9/site", webhook=None)
+        watching = WatchOptions(options).open(StageMonitor(Budgets.derive(30, 6)), Account())
+        sinks += [sink for sink in watching.sinks if isinstance(sink, mqtt.MqttSink)]
+    assert [sink._broker.prefix for sink in sinks] == ["site/front", "site/yard"]
+    assert len({sink._client._client_id for sink in sinks}) == 2
+    assert (tmp_path / "mqtt-front.spool").exists() and (tmp_path / "mqtt-yard.spool").exists()
+    for sink in sinks:
+        sink.close()
 
 
 def test_bad_thresholds_are_one_line(edge_run: Callable[..., Ran], inputs: Inputs, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_events_arrive_in_order_and_results_do_not(receiver: Receiver) -> None:
-    sink = WebhookSink(Hook.parse(receiver.url), Spool(), quick())
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(), backoff=quick())
     for event in (start(), result(5), Segment("hug", 0.0, 1.0, 0.9), Fault("gap", 2.0)):
         sink.emit(event)
     sink.close()
@@ -86,9 +86,16 @@ def test_events_arrive_in_order_and_results_do_not(receiver: Receiver) -> None:
     assert receiver.got[1][1]["label"] == "hug"
 
 
+def test_cameras_that_share_a_receiver_are_told_apart(receiver: Receiver) -> None:
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(), "yard", quick())
+    sink.emit(start())
+    sink.close()
+    assert receiver.got[0][1]["camera"] == "yard"
+
+
 def test_a_receiver_that_is_away_gets_everything_when_it_is_back(receiver: Receiver) -> None:
     receiver.down()
-    sink = WebhookSink(Hook.parse(receiver.url), Spool(), quick())
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(), backoff=quick())
     for number in range(20):
         sink.emit(Segment("hug", float(number), number + 1.0, 0.9))
     time.sleep(0.2)
@@ -100,7 +107,7 @@ def test_a_receiver_that_is_away_gets_everything_when_it_is_back(receiver: Recei
 
 def test_a_busy_receiver_is_asked_again_with_the_same_key(receiver: Receiver) -> None:
     receiver.status = 503
-    sink = WebhookSink(Hook.parse(receiver.url), Spool(), quick())
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(), backoff=quick())
     sink.emit(start())
     until(lambda: len(receiver.got) >= 3)
     receiver.status = 200
@@ -113,7 +120,7 @@ def test_an_event_that_is_refused_is_dropped_and_the_next_one_sent(
     receiver: Receiver, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.status = status
-    sink = WebhookSink(Hook.parse(receiver.url), Spool(), quick())
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(), backoff=quick())
     sink.emit(start())
     until(lambda: f"answered {status}" in caplog.text)
     receiver.status = 200
@@ -124,13 +131,13 @@ def test_an_event_that_is_refused_is_dropped_and_the_next_one_sent(
 
 def test_what_could_not_be_sent_waits_for_the_next_run(receiver: Receiver, tmp_path: Path) -> None:
     receiver.down()
-    sink = WebhookSink(Hook.parse(receiver.url), Spool(tmp_path / "hook.spool"), quick())
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(tmp_path / "hook.spool"), backoff=quick())
     sink.emit(start())
     begun = time.monotonic()
     sink.close()
     assert time.monotonic() - begun < 2
     receiver.up()
-    sink = WebhookSink(Hook.parse(receiver.url), Spool(tmp_path / "hook.spool"), quick())
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(tmp_path / "hook.spool"), backoff=quick())
     sink.emit(Fault("gap", 1.0))
     until(lambda: len(receiver.got) == 2)
     sink.close()
@@ -143,7 +150,7 @@ def test_the_token_is_shown_and_never_said(
     monkeypatch.setenv(TOKEN, "s3cr3t-token")
     hook = Hook.parse(receiver.url)
     receiver.status = 401
-    sink = WebhookSink(hook, Spool(), quick())
+    sink = WebhookSink(hook, Spool(), backoff=quick())
     sink.emit(start())
     sink.close()
     assert receiver.got[0][0]["Authorization"] == "Bearer s3cr3t-token"
