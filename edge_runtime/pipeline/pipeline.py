@@ -200,6 +200,8 @@ class Pipeline:
             if frame is not None:
                 self._process(frame)
             self._check_time()
+        if self._stop.reason in (None, "duration"):
+            self._tell_owed()
 
     def _check_time(self) -> None:
         limit = self._limits.duration_s
@@ -236,7 +238,8 @@ class Pipeline:
         silence = frame.t - last.t
         if 0 <= silence <= self._rate.gap_s and frame.epoch == last.epoch:
             return
-        self._conclude()
+        self._tell_owed(last)
+        self._emit_all(self._segmenter.finish())
         self._recogniser.reset()
         self._last_result_t = None
         kind = "clock-jump" if silence < 0 else "gap"
@@ -250,17 +253,18 @@ class Pipeline:
         if change is None:
             return
         if change.after.model != change.before.model:
-            self._conclude()
+            self._tell_owed()
             self._recogniser = self._recognisers[change.after.model]
             self._recogniser.reset()
         self._recogniser.run_at(change.after.hop)
         levels = {"before": asdict(change.before), "after": asdict(change.after)}
         self._emit(Fault(change.kind, frame.t, {"reason": change.reason, **levels}))
 
-    def _conclude(self) -> None:
-        """What the past still owes: a delayed network's last opinions, and the open segments."""
-        self._tell(self._recogniser.flush(), latency_ns=0)
-        self._emit_all(self._segmenter.finish())
+    def _tell_owed(self, last: Frame | None = None) -> None:
+        """The opinions that a delayed network still owes of frames up to ``last`` (default: the newest)."""
+        last = last or self._last
+        if last is not None:
+            self._tell(self._recogniser.flush(), self._clock() - last.captured_ns)
 
     # ---- events, to all sinks
 
@@ -308,10 +312,7 @@ class Pipeline:
         self._handover.abandon()
         self._source.interrupt()
         self._thread.join(CAPTURE_END_S)
-        if self._stop.reason in (None, "duration"):
-            self._conclude()
-        else:
-            self._emit_all(self._segmenter.finish())
+        self._emit_all(self._segmenter.finish())
         if self._failure is not None:
             t = self._last.t if self._last else None
             self._emit(Fault(self._stop.reason or "error", t, {"message": redact(str(self._failure))}))

@@ -92,6 +92,19 @@ def test_a_delayed_network_says_what_it_owes_at_the_end() -> None:
     sink = Keep()
     pipeline(FakeSource(frames(3)), [sink], FakeRecogniser(owed=owed)).run()
     assert [r.frame for r in sink.results] == [0, 1, 2, 9]
+    assert sink.results[-1].capture_to_result_ms > 0, "counted from the last frame it needed"
+
+
+def test_a_network_that_fails_at_the_end_leaves_a_summary_all_the_same() -> None:
+    class Fails(FakeRecogniser):
+        def flush(self) -> list[Opinion]:
+            raise InputError("the model computes NaN")
+
+    sink = Keep()
+    with pytest.raises(InputError, match="NaN"):
+        pipeline(FakeSource(frames(3)), [sink], Fails()).run()
+    assert sink.summary.ended_by == "error"
+    assert sink.summary.frames["processed"] == 3
 
 
 @pytest.mark.parametrize(
