@@ -27,7 +27,7 @@ function colour(label) {
   return COLOURS[seen.labels.indexOf(label) % COLOURS.length];
 }
 
-const percent = (share) => `${Math.round(share * 100)} %`;
+const percent = (share) => (share > 0 && share < 0.01 ? "< 1 %" : `${Math.round(share * 100)} %`);
 const ms = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
 const count = (value) => value.toLocaleString("en");
 const clock = (seconds) => {
@@ -94,7 +94,7 @@ function drawTimeline() {
   // below the finished actions: what each result said, as tall as it was sure
   seen.results.forEach((result, index) => {
     const next = seen.results[index + 1];
-    const width = x(next ? next.t : result.t + 0.2) - x(result.t);
+    const width = x(next ? next.t : result.t + 0.2) - x(result.t) + 0.1; // no seam between two of one colour
     if (!result.warm || width <= 0 || width > 10) return;
     parts.push(svg("rect", { x: x(result.t), width, y: 40 - 10 * result.score, height: 10 * result.score, fill: colour(result.label) }));
     shown.add(result.label);
