@@ -1,0 +1,87 @@
+"""The networks that RT-ST-GCN is measured against, exported for the same runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edge_runtime.errors import InputError
+from edge_runtime.models.file import load_model
+from edge_runtime.models.metadata import Graph, RtStgcnMetadata
+from edge_runtime.streams import RtStgcnBatch
+from tests.trainer.published import relative_error
+from trainer.export import ParityError, export_rtstgcn, stgcn
+from trainer.nets.costgcn import CoStGcn
+from trainer.nets.network import FrameNetwork
+from trainer.nets.network_config import LayerConfig, NetworkConfig
+from trainer.nets.sensors import SensorConfig
+from trainer.nets.shiftgcn import ShiftGcn
+from trainer.nets.stgcn import StGcn
+
+GRAPH = Graph(5, ((0, 1), (1, 2), (2, 3), (2, 4)), center=2)
+LABELS = ("rest", "walk", "run")
+CONTINUAL = (
+    LayerConfig(6, 6, 4, residual_delay=2),
+    LayerConfig(6, 8, 3, 2, "conv", 2),
+    LayerConfig(8, 8, 1, 1, "none"),
+)
+STRIDED = (LayerConfig(6, 6, 3), LayerConfig(6, 8, 5, 2, "conv"), LayerConfig(8, 8, 4, 1, "none"))
+NETWORKS: dict[str, tuple[type[FrameNetwork], tuple[LayerConfig, ...], dict[str, Any]]] = {
+    "CoST-GCN": (CoStGcn, CONTINUAL, {}),
+    "CoST-GCN, BatchNorm": (CoStGcn, CONTINUAL, {"normalization": "BatchNorm", "edge_importance": False}),
+    "CoST-GCN, sensors": (CoStGcn, CONTINUAL, {"sensors": SensorConfig(100.0, 200.0, 5)}),
+    "ST-GCN": (StGcn, STRIDED, {"window": 9}),
+    "ST-GCN, BatchNorm": (StGcn, STRIDED, {"window": 8, "normalization": "BatchNorm", "edge_importance": False}),
+    "ST-GCN, one frame": (StGcn, STRIDED, {"window": 1}),
+    "ST-GCN, sensors": (StGcn, STRIDED, {"window": 4, "sensors": SensorConfig(100.0, 200.0, 5)}),
+}
+
+
+def network(name: str, seed: int = 0) -> FrameNetwork:
+    kind, layers, options = NETWORKS[name]
+    torch.manual_seed(seed)
+    model = kind(NetworkConfig(6, GRAPH, LABELS, layers, **options)).eval()
+    for key, value in model.state_dict().items():
+        if key.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+        elif value.dtype == torch.float32 and key not in ("A", "input_scale"):
+            value.add_(torch.randn_like(value), alpha=0.2)
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_device_computes_what_torch_computes(tmp_path: Path, name: str) -> None:
+    """Shows streaming parity for several people, on drifting input that the exporter's own gate does not use."""
+    model = network(name)
+    export_rtstgcn(model, tmp_path / "net.onnx")
+    x = torch.randn(3, 6, 60, 5).cumsum(2) / 5
+    with torch.inference_mode():
+        expected = model(x)
+    found = RtStgcnBatch(tmp_path / "net.onnx", 3).steps(x.permute(2, 0, 1, 3).numpy())
+    assert relative_error(torch.from_numpy(found).permute(1, 2, 0), expected) < 1e-4
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_file_says_what_the_network_is(tmp_path: Path, name: str) -> None:
+    model = network(name)
+    export_rtstgcn(model, tmp_path / "net.onnx", name="neighbour")
+    meta = load_model(tmp_path / "net.onnx").metadata
+    assert isinstance(meta, RtStgcnMetadata)
+    assert (meta.receptive_field, meta.delay, meta.name) == (model.receptive_field, model.delay, "neighbour")
+
+
+def test_a_mismatch_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = stgcn.build_graph(network("ST-GCN", seed=1))  # type: ignore[arg-type]
+    monkeypatch.setattr(stgcn, "build_graph", lambda model: wrong)
+    with pytest.raises(ParityError, match="nothing was written"):
+        export_rtstgcn(network("ST-GCN"), tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_without_a_step_graph_says_so(tmp_path: Path) -> None:
+    model = ShiftGcn(NetworkConfig(6, GRAPH, LABELS, STRIDED))
+    with pytest.raises(InputError, match="ShiftGcn has no step graph"):
+        export_rtstgcn(model, tmp_path / "net.onnx")
