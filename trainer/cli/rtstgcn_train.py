@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from trainer.cli._graph import add_run_options, has_split, open_run, open_split
 
@@ -23,6 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "Start it with torchrun for several processes.",
     )
     add_run_options(parser)
+    parser.add_argument(
+        "--init", type=Path, metavar="CKPT", help="start from these weights, where names and shapes agree"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in the out folder")
     parser.add_argument("--debug", action="store_true", help="a quick run: 4 trials, 2 epochs")
     parser.set_defaults(run=run)
@@ -32,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Train."""
     from trainer.engine import checkpoint, figures
     from trainer.engine.distributed import world
-    from trainer.engine.loop import train
+    from trainer.engine.loop import train, transfer
 
     opened = open_run(args)
     training = opened.training
@@ -49,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
             (out / "config.json").write_text(json.dumps(opened.raw, indent=2) + "\n", encoding="utf-8")
             log.info("%d trials to train, %d to validate", len(train_set), len(val_set or ()))
         net = opened.net.to(place.device)
+        if args.init:
+            log.info("%d of %d tensors from %s", *transfer(net, args.init), args.init)
         stamp = {"config": opened.raw, "labels": list(opened.labels)}
         progress = train(net, train_set, val_set, training, place, resume=args.resume, fps=opened.fps, stamp=stamp)
         if place.is_main:

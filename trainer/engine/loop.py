@@ -291,6 +291,26 @@ class _Run:
         self.progress = Progress(**state["progress"])
 
 
+def transfer(net: GraphNetwork, weights: Path) -> tuple[int, int]:
+    """Load what fits ``net`` from another network's checkpoint; how many tensors did, of how many.
+
+    Raises:
+        InputError: no checkpoint, or nothing in it fits.
+    """
+    stored = checkpoint.load(weights)
+    stored = stored.get("model_state_dict", stored)
+    own = net.state_dict()
+    fitting = {
+        name: value
+        for name, value in stored.items()
+        if name in own and getattr(value, "shape", None) == own[name].shape
+    }
+    if not fitting:
+        raise InputError(f"{weights}: none of its tensors fits this network")
+    net.load_state_dict(fitting, strict=False)
+    return len(fitting), len(own)
+
+
 def _optimizer(net: GraphNetwork, o: OptimizerOptions) -> torch.optim.Optimizer:
     if o.kind == "adamw":
         return torch.optim.AdamW(net.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay)

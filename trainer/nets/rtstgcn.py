@@ -47,14 +47,20 @@ class Layer(GraphConv):
         """Whole trials.
 
         Args:
-            rate: ``x`` holds every ``rate``-th frame only; the window and the delay are multiples of it.
+            rate: ``x`` holds every ``rate``-th frame only. Where that leaves frames of the window out (its dilation is
+                no multiple), those that are there stand for them.
             thin: give every ``thin``-th output only. The sum commutes with the convolution, which is linear and
                 therefore runs on as few frames.
         """
-        taps, dilation, delay = self.config.taps, self.config.dilation // rate, self.config.residual_delay // rate
+        taps, dilation, delay = self.config.taps, self.config.dilation, self.config.residual_delay // rate
+        if dilation % rate:
+            taps, dilation, stand_in = -(-taps * dilation // rate), 1, self.config.taps / -(-taps * dilation // rate)
+        else:
+            dilation, stand_in = dilation // rate, 1.0
         skipped = delayed(x, delay)
         if thin == 1:
-            return self._join(sliding_sum(super().forward(x, A), taps, dilation), skipped)
+            s = sliding_sum(super().forward(x, A), taps, dilation)
+            return self._join(s if stand_in == 1.0 else s * stand_in, skipped)
         kept = slice(thin - 1, None, thin)
         seen = (torch.arange(x.shape[1], device=x.device)[kept] // dilation + 1).clamp(max=taps)
         s = super().forward(sliding_sum(x, taps, dilation)[:, kept], A, seen.to(x.dtype))
@@ -92,8 +98,11 @@ class RtStgcn(FrameNetwork):
     def forward(self, x: Tensor, every: int = 1) -> Tensor:
         """Whole trials (N, C, L, V) -> logits (N, classes, L); the logits at t speak of frame ``t - delay``.
 
-        With ``every`` = n only the logits of the frames n-1, 2n-1, ... are computed, (N, classes, L // n), and exactly:
-        layers whose dilation is a multiple of n need no frames but those, so training is nearly n times faster.
+        With ``every`` = n only the logits of the frames n-1, 2n-1, ... are computed, (N, classes, L // n): from the
+        first layer on whose dilation is a multiple of n, all layers see only those frames, so training is nearly n
+        times faster. It is exact where all later dilations are multiples too. A later window of neighbouring frames is
+        estimated from every n-th of them; it is worth having at the end, where it averages the n interleaved
+        networks that dilated layers are, and so steadies the result.
         """
         y = self._embed(self._streams(x))
         dense = self._dense_layers(every)
@@ -102,9 +111,9 @@ class RtStgcn(FrameNetwork):
         return self._classify(y).transpose(1, 2)
 
     def _dense_layers(self, every: int) -> int:
-        """Index of the last layer that needs all frames: every later window is made of multiples of ``every``."""
-        loose = [i for i, c in enumerate(self.config.layers) if c.dilation % every or c.residual_delay % every]
-        return max(loose, default=0)
+        """Index of the last layer that sees all frames: the next one's dilation is a multiple of ``every``."""
+        sparse = (i for i, c in enumerate(self.config.layers) if c.dilation % every == 0)
+        return max(0, next(sparse, len(self.config.layers)) - 1)
 
     def initial_state(self, N: int = 1) -> State:
         """Memory before the first frame."""

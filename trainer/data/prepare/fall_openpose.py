@@ -46,11 +46,11 @@ def recordings(source: Path) -> Iterator[Recording]:
 
 
 def _label(clip: str) -> int:
-    """A clip is of one action and named after it: ``Falling_01``."""
-    action = clip.partition("_")[0].lower()
-    if action not in LABELS:
-        raise InputError(f"clip '{clip}' is of none of the actions {', '.join(LABELS)}")
-    return LABELS.index(action)
+    """A clip is of one action and named after it: ``Sitting_01``, ``FallingDown_02``."""
+    for index, action in enumerate(LABELS):
+        if clip.lower().startswith(action):
+            return index
+    raise InputError(f"clip '{clip}' is of none of the actions {', '.join(LABELS)}")
 
 
 def _frames(file: Path) -> Iterator[list[list[Any]]]:
