@@ -115,17 +115,21 @@ class _ImfeGraph(GraphBuilder):
         config = model.config
         (h, w), C, P = config.map_size, config.fmap_channels, config.pair_channels
         # (h*w, P*9), with 1/sqrt(C) inside: a constant second factor, which onnxruntime packs once at load
-        compress = _array(model.compress_conv.weight).transpose(1, 0, 2, 3).reshape(h * w, P * 9) / math.sqrt(C)
+        gain = np.ones(P) if model.direct_conv is None else _array(model.correlation_gain)
+        compress = gain[:, None, None, None] * _array(model.compress_conv.weight) / math.sqrt(C)  # (P, h*w, 3, 3)
+        compress = compress.transpose(1, 0, 2, 3).reshape(h * w, P * 9)
         f1 = self.op("Reshape", (previous, self._shape("motion.positions", C, h * w)), "motion.previous")
         k = self.op("MatMul", (f1, self.weight("motion.compress", compress)), "motion.product")  # (C, P*9)
         k = self.op("Reshape", (k, self._shape("motion.split", C, P, 9)), "motion.channels_first")
         k = self.op("Transpose", (k,), "motion.channels_second", perm=(1, 0, 2))
         k = self.op("Reshape", (k, self._shape("motion.kernel_shape", P, C, 3, 3)), "motion.kernel")
-        if model.direct_conv is not None:
-            k = self.op("Add", (k, self.weight("motion.direct", _array(model.direct_conv.weight))), "motion.both")
         assert model.compress_conv.bias is not None
-        bias = self.weight("motion.bias", _array(model.compress_conv.bias))
-        return self.op("Conv", (fmap, k, bias), "pair", kernel_shape=(3, 3), pads=(1, 1, 1, 1))
+        bias = self.weight("motion.bias", gain * _array(model.compress_conv.bias))
+        if model.direct_conv is None:
+            return self.op("Conv", (fmap, k, bias), "pair", kernel_shape=(3, 3), pads=(1, 1, 1, 1))
+        correlation = self.op("Conv", (fmap, k, bias), "motion.correlation", kernel_shape=(3, 3), pads=(1, 1, 1, 1))
+        moved = self._conv(self.op("Sub", (fmap, previous), "motion.moved"), model.direct_conv, None, "motion.direct")
+        return self.op("Add", (correlation, moved), "pair")
 
     def head(self, model: Imfe, pairs: str) -> tuple[str, str]:
         x = pairs

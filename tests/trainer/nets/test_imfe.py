@@ -17,7 +17,7 @@ from edge_runtime.errors import InputError
 from tests.trainer.published import State, compat, filled, imfe_state, relative_error, shapes_of
 from trainer.nets.imfe import CONFIGS, Imfe, ImfeConfig, load_imfe, read_config, region_pool_matrix
 
-TINY = CONFIGS["tiny"]
+TINY = dataclasses.replace(CONFIGS["tiny"], direct=False)  # the published form at a size that tests can afford
 
 
 def tiny(salt: str) -> tuple[Imfe, State]:
@@ -114,6 +114,21 @@ def test_the_fused_pair_is_the_naive_pair() -> None:
         assert relative_error(one, other) < 1e-4
 
 
+def test_with_direct_nothing_that_stands_still_is_seen_at_the_start_of_training() -> None:
+    """Shows that pair features begin as the difference of two frames alone: zero for a still scene, wherever it is."""
+    model = Imfe(CONFIGS["tiny"]).eval()
+    still, moved = torch.randn(2, 2, 64, *TINY.map_size)
+    assert not model.pair(still, still).any()
+    assert model.pair(still, moved).any()
+
+
+def test_with_direct_the_fused_pair_is_the_naive_pair() -> None:
+    model = Imfe(CONFIGS["tiny"])
+    torch.nn.init.normal_(model.correlation_gain)
+    f1, f2 = torch.randn(2, 3, 64, *TINY.map_size)
+    assert relative_error(model.pair(f1, f2), model.pair_naive(f1, f2)) < 1e-5
+
+
 @pytest.mark.parametrize("hop", [1, 2, 4, 6])
 def test_clips_along_a_video_are_the_clips_one_by_one(hop: int) -> None:
     """Shows that encoding each frame once changes nothing, however clips overlap."""
@@ -178,7 +193,7 @@ def test_an_unknown_tensor_is_refused(tmp_path: Path) -> None:
 
 
 def test_configurations_come_by_name_or_from_a_file(tmp_path: Path) -> None:
-    assert read_config("tiny") is TINY
+    assert read_config("tiny") is CONFIGS["tiny"]
     file = tmp_path / "own.json"
     file.write_text(json.dumps(dataclasses.asdict(TINY)))
     assert read_config(str(file)) == TINY
