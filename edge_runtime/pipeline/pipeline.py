@@ -174,11 +174,12 @@ class Pipeline:
             if self._limits.duration_s is not None and frame.t - first_t >= self._limits.duration_s:
                 return "duration"
             read += 1
+            self.account.newest_ns = frame.captured_ns
             self._fanout.show(frame)
             choice = self._sampler.step(frame.t)
             if choice.slow and not self._slow_said:
                 self._slow_said = True
-                detail = {"source_fps": self._source.info.fps, "model_fps": self._rate.fps}
+                detail = {"source_fps": round((read - 1) / (frame.t - first_t), 1), "model_fps": self._rate.fps}
                 self._emit(Fault("slow-source", frame.t, detail))
             if not choice.use:
                 self.account.captured_and_dropped("rate")
@@ -242,8 +243,9 @@ class Pipeline:
         self._emit_all(self._segmenter.finish())
         self._recogniser.reset()
         self._last_result_t = None
-        kind = "clock-jump" if silence < 0 else "gap"
-        self._emit(Fault(kind, frame.t, {"seconds": round(silence, 3), "bound_s": round(self._rate.gap_s, 3)}))
+        lost = self.account.count("overload") - self._lost_before  # then it is the network that is slow
+        detail = {"seconds": round(silence, 3), "bound_s": round(self._rate.gap_s, 3), "lost_to_overload": lost}
+        self._emit(Fault("clock-jump" if silence < 0 else "gap", frame.t, detail))
 
     def _govern(self, frame: Frame, known_ns: int) -> None:
         """Let the policy see this result; run as it says from now on."""
