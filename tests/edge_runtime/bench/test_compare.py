@@ -47,6 +47,13 @@ def test_what_disturbs_all_models_alike_leaves_the_ratio_alone() -> None:
     assert ratio_to_first(slow_down * np.array([[10.0, 8.0]]), 1) == pytest.approx((0.8, 0.8, 0.8))
 
 
+def test_a_turn_that_was_interrupted_does_not_decide() -> None:
+    """Shows that of twenty rounds three in which a neighbour took the core for a while move neither end beyond noise."""
+    table = np.array([[10.0, 8.0]] * 20)
+    table[[2, 9, 15], 1] = 400.0
+    assert ratio_to_first(table, 1) == pytest.approx((0.8, 0.8, 0.8))
+
+
 def test_the_interval_holds_the_truth_and_narrows_with_rounds() -> None:
     rng = np.random.default_rng(3)
 

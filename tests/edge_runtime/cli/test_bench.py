@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import jsonschema
 import numpy as np
 import pytest
 
+from edge_runtime.bench import measure
 from edge_runtime.cli.bench import main
 from edge_runtime.report.report import schema
+from tests.edge_runtime.sources.clips import write_video
 from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
 
 
@@ -25,11 +28,21 @@ def skeleton_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return SmallGcn.make(LAYERS).save(tmp_path_factory.mktemp("models") / "skeleton.onnx")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_streams() -> Iterator[None]:
+    """These models are so small that dozens of streams fit, and each must be opened to find out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "MAX_STREAMS", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def measured(imfe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one short benchmark of two models."""
     out = tmp_path_factory.mktemp("bench")
-    assert main(["--models", str(imfe), str(imfe), "--head", "none", "--duration", "1.5", "--out", str(out)]) == 0
+    clip = write_video(out.with_suffix(".mp4"), 60)
+    options = ["--head", "none", "--video", str(clip), "--rate", "30", "--duration", "1.5", "--out", str(out)]
+    assert main(["--models", str(imfe), str(imfe), *options]) == 0
     return out
 
 
@@ -69,34 +82,42 @@ def test_a_short_run_is_not_valid_and_says_why(measured: Path) -> None:
     assert verdict["reasons"][0] == "7 results, at least 100 are needed for a 99th percentile; run longer"
 
 
-def test_a_skeleton_model_is_measured_on_random_joints(
-    skeleton_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--model", str(skeleton_model), "--rate", "50", "--duration", "1", "--out", str(tmp_path)]) == 0
-    report = read(tmp_path)
+@pytest.fixture(scope="module")
+def before(skeleton_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short benchmark of a skeleton model."""
+    out = tmp_path_factory.mktemp("before")
+    assert main(["--model", str(skeleton_model), "--rate", "50", "--duration", "0.6", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_skeleton_model_is_measured_on_random_joints(before: Path) -> None:
+    report = read(before)
     assert report["run"]["source"] == "random joints, repeated from memory at 50 FPS"
     assert report["stages"]["rtstgcn"]["n"] == report["frames"]["processed"]
-    printed = capsys.readouterr().out
-    assert "NOT VALID" in printed
-    assert f"report: {tmp_path / 'report.html'}" in printed
 
 
 @pytest.mark.parametrize(("times_before", "code"), [(0.01, 1), (100.0, 0)])
 def test_slower_than_an_earlier_report_fails(
-    skeleton_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], times_before: float, code: int
+    skeleton_model: Path,
+    before: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    times_before: float,
+    code: int,
 ) -> None:
     """Shows that against a report 100 times as fast the command fails, naming each figure, and else it does not."""
-    options = ["--model", str(skeleton_model), "--duration", "1", "--out"]
-    assert main([*options, str(tmp_path / "old")]) == 0
-    old = read(tmp_path / "old")
+    old = read(before)
     for stage in old["stages"].values():
         for column in ("p50_ms", "p90_ms", "p99_ms"):
             stage[column] *= times_before
     old["throughput"]["frames_per_s"] /= times_before
     (tmp_path / "old.json").write_text(json.dumps(old))
-    compare = ["--compare", str(tmp_path / "old.json"), "--fail-above", "50%"]
-    assert main([*options, str(tmp_path / "new"), *compare]) == code
-    assert ("REGRESSED           rtstgcn p50_ms" in capsys.readouterr().out) is (code == 1)
+    options = ["--model", str(skeleton_model), "--rate", "50", "--duration", "0.6", "--out", str(tmp_path / "new")]
+    assert main([*options, "--compare", str(tmp_path / "old.json"), "--fail-above", "50%"]) == code
+    printed = capsys.readouterr().out
+    assert ("REGRESSED           rtstgcn p50_ms" in printed) is (code == 1)
+    assert "NOT VALID" in printed
+    assert f"report: {tmp_path / 'new' / 'report.html'}" in printed
     jsonschema.validate(read(tmp_path / "new"), schema())
 
 
