@@ -7,10 +7,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
+from edge_runtime.cli.options import OneLineParser, positive, whole_number
 from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help and a wrong option need neither
@@ -33,17 +34,10 @@ exit code: 0 measured, 1 slower than --compare by more than --fail-above, 2 bad 
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A wrong option is one line like every other error; the usage is a page."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see edge-bench --help")
-
-
 def parser() -> argparse.ArgumentParser:
     from edge_runtime.pipeline.policy import POLICIES
 
-    parser = _Parser(
+    parser = OneLineParser(
         prog="edge-bench",
         description="Measure a model on this device: latency under a camera's load, throughput, streams that fit.",
         epilog=_EXAMPLES,
@@ -57,16 +51,16 @@ def parser() -> argparse.ArgumentParser:
         "--models", metavar="FILE", nargs="+", help="the first measured as by --model, then all in turns"
     )
     model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx beside the model")
-    model.add_argument("--hop", metavar="N", type=int, help="frames from one result to the next")
-    model.add_argument("--threads", metavar="N", type=int, default=1, help="for one operator (default 1)")
+    model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
+    model.add_argument("--threads", metavar="N", type=whole_number, default=1, help="for one operator (default 1)")
     model.add_argument("--provider", metavar="NAME", default="cpu", help="onnxruntime's: cpu, cuda, … (default cpu)")
     load = parser.add_argument_group("load")
     load.add_argument(
         "--video", metavar="FILE", type=Path, help="its frames, from memory (default: a generated person)"
     )
     load.add_argument("--skeleton", metavar="FILE", help="for a skeleton model (default: random joints)")
-    load.add_argument("--rate", metavar="HZ", type=_positive, help="frames offered a second (default: the source's)")
-    load.add_argument("--duration", metavar="S", type=_positive, default=60.0, help="of the single stream (default 60)")
+    load.add_argument("--rate", metavar="HZ", type=positive, help="frames offered a second (default: the source's)")
+    load.add_argument("--duration", metavar="S", type=positive, default=60.0, help="of the single stream (default 60)")
     load.add_argument(
         "--policy", choices=POLICIES, default="block", help="under overload (default block: none is lost)"
     )
@@ -233,16 +227,6 @@ def _conclude(report: dict[str, Any], options: argparse.Namespace) -> int:
 
 def _say(text: str) -> None:
     print(f"edge-bench: {text}", file=sys.stderr)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
 
 
 def _share(text: str) -> float:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
+from edge_runtime.cli.options import OneLineParser, positive, whole_number
 from edge_runtime.cli.outputs import add_output_options
 from edge_runtime.cli.watch import add_watch_options
-from edge_runtime.errors import InputError
 from edge_runtime.redaction import install as install_redaction
 
 if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help and a wrong option need neither
@@ -36,18 +36,11 @@ exit code: 0 ended as asked (also by Ctrl-C or SIGTERM), 2 bad input, 3 the sour
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A wrong option is one line like every other error; the usage is a page."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see edge-run --help")
-
-
 def parser() -> argparse.ArgumentParser:
     from edge_runtime.pipeline.policy import POLICIES
     from edge_runtime.sources.open import add_source_options
 
-    parser = _Parser(
+    parser = OneLineParser(
         prog="edge-run",
         description="Recognise actions as they happen.",
         epilog=_EXAMPLES,
@@ -60,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="FILE|NAME", help="imfe.onnx, rtstgcn.onnx for a skeleton, or a zoo name")
     model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx beside the model")
-    model.add_argument("--hop", metavar="N", type=_positive_int, help="frames from one result to the next")
+    model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
     model.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: imfe.int8.onnx beside it")
     model.add_argument("--threads", metavar="N|auto", type=_threads, default=None, help="per operator (default auto)")
     model.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")
@@ -80,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--fallback-model", metavar="FILE|NAME", help="smaller, for policy degrade when too slow")
     run.add_argument("--deadline-ms", metavar="MS", type=float, help="budget from capture to result (default: a hop)")
     run.add_argument("--budgets", metavar="FILE.toml", type=Path, help="budget of each stage, in ms")
-    run.add_argument("--max-frames", metavar="N", type=_positive_int, help="end after this many captured frames")
-    run.add_argument("--duration", metavar="S", type=_positive, help="end after this much source time")
+    run.add_argument("--max-frames", metavar="N", type=whole_number, help="end after this many captured frames")
+    run.add_argument("--duration", metavar="S", type=positive, help="end after this much source time")
     return parser
 
 
@@ -167,25 +160,8 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, format=f"{clear}edge-run: %(message)s")
 
 
-def _positive_int(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return value
-
-
 def _threads(text: str) -> int | None:
-    return None if text == "auto" else _positive_int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
+    return None if text == "auto" else whole_number(text)
 
 
 if __name__ == "__main__":

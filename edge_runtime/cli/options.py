@@ -1,0 +1,35 @@
+"""What the commands' options have in common: wrong ones are one line, and numbers are checked as they are read."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import NoReturn
+
+from edge_runtime.errors import InputError
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A wrong option is one line like every other error; the usage is a page."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def whole_number(text: str) -> int:
+    """Above 0."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return value
+
+
+def positive(text: str) -> float:
+    """Above 0, and finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
