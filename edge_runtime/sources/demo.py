@@ -57,7 +57,7 @@ class DemoSource(Closing):
         self.script = tuple(script)
         self._clock = clock
         self._images = enumerate(render(seed, script, size))
-        frames = sum(_frames(act) for act in script)
+        frames = sum(frames_of(act) for act in script)
         self._info = SourceInfo(f"demo (seed {seed})", "image", False, FPS, *size, frames)
 
     @property
@@ -72,8 +72,8 @@ class DemoSource(Closing):
         return Frame(image, index, index / FPS, self._clock())
 
 
-def render(seed: int, script: Sequence[Act], size: tuple[int, int]) -> Iterator[Image]:
-    """The frames of a clip, uint8 BGR (height, width, 3)."""
+def render(seed: int, script: Sequence[Act], size: tuple[int, int], fps: float = FPS) -> Iterator[Image]:
+    """The frames of a clip, uint8 BGR (height, width, 3), ``fps`` a second."""
     rng = np.random.default_rng(seed)
     scene = Scene(rng, size)
     count = 0
@@ -83,16 +83,17 @@ def render(seed: int, script: Sequence[Act], size: tuple[int, int]) -> Iterator[
         perform = ACTIONS[act.action]
         before = previous
         origin = before.travel if before else (0.0, 0.0)  # each act begins where the one before ended
-        for index in range(_frames(act)):
-            since = index / FPS
+        for index in range(frames_of(act, fps)):
+            since = index / fps
             pose = perform(manner, since)
             pose = replace(pose, travel=(origin[0] + pose.travel[0], origin[1] + pose.travel[1]))
             if before is not None and since < _BLEND_S:
                 pose = before.blended(pose, since / _BLEND_S)
-            yield scene.draw(pose, count / FPS)
+            yield scene.draw(pose, count / fps)
             count += 1
             previous = pose
 
 
-def _frames(act: Act) -> int:
-    return round(act.seconds * FPS)
+def frames_of(act: Act, fps: float = FPS) -> int:
+    """How many frames an act takes."""
+    return round(act.seconds * fps)

@@ -17,7 +17,7 @@ Image = npt.NDArray[np.uint8]
 Colour = tuple[float, float, float]
 
 _SHIFT = 4  # drawing in sixteenths of a pixel: a limb that moves slowly must not jump from pixel to pixel
-_SHAKE = 0.008  # most that a hand-held camera moves, of the picture's height
+_SHAKE = 0.005  # most that a hand-held camera moves, of the picture's height
 _SKINS: tuple[Colour, ...] = ((140, 170, 224), (105, 140, 198), (80, 110, 165), (60, 85, 130), (45, 60, 95))  # BGR
 _HAIR: tuple[Colour, ...] = ((25, 25, 28), (40, 55, 80), (70, 110, 150), (150, 150, 155))
 
@@ -41,7 +41,7 @@ class Scene:
         self._gain = rng.uniform(0.75, 1.15)
         self._flicker = rng.uniform(0, 0.03)
         self._softness = rng.uniform(0, 0.9)
-        strength = rng.uniform(1, 7)
+        strength = rng.uniform(1, 5)
         self._grain = rng.normal(0, strength, (2 * size[1], 2 * size[0], 1)).clip(-127, 127).astype(np.int16)
         self._grain = np.repeat(self._grain, 3, axis=2)
 
@@ -117,7 +117,7 @@ class _Camera:
     def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
         width, height = size
         self._distance = rng.uniform(2.5, 5)
-        self._focal = rng.uniform(0.55, 0.78) * height * self._distance
+        self._focal = rng.uniform(0.6, 0.8) * height * self._distance
         self._centre = np.array([width * rng.uniform(0.42, 0.58), height * rng.uniform(0.52, 0.58)])
         self._sway = rng.uniform(0, _SHAKE) * height
         self._phases = rng.uniform(0, 2 * math.pi, 2)
@@ -145,7 +145,7 @@ def _room(rng: np.random.Generator, size: tuple[int, int]) -> Image:
         w, h = rng.uniform(0.05, 0.3, 2) * width
         corner, opposite = (int(x), int(y)), (int(x + w), int(min(y + h, horizon + 0.1 * height)))
         cv2.rectangle(room, corner, opposite, _muted(rng, 20, 230), cv2.FILLED)
-    for cells, strength in ((6, 16.0), (40, 9.0)):
+    for cells, strength in ((6, 10.0), (40, 5.0)):
         texture = rng.normal(0, strength, (cells * height // width + 2, cells + 2, 1)).astype(np.float32)
         room += cv2.resize(np.repeat(texture, 3, axis=2), (width, height), interpolation=cv2.INTER_CUBIC)
     light = np.linspace(rng.uniform(0.8, 1.1), rng.uniform(0.8, 1.1), width, dtype=np.float32)
