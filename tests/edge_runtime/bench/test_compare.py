@@ -48,7 +48,7 @@ def test_what_disturbs_all_models_alike_leaves_the_ratio_alone() -> None:
 
 
 def test_a_turn_that_was_interrupted_does_not_decide() -> None:
-    """Shows that of twenty rounds three in which a neighbour took the core for a while move neither end beyond noise."""
+    """Shows that three of twenty rounds in which a neighbour took the core move neither end."""
     table = np.array([[10.0, 8.0]] * 20)
     table[[2, 9, 15], 1] = 400.0
     assert ratio_to_first(table, 1) == pytest.approx((0.8, 0.8, 0.8))
