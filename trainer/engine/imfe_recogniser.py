@@ -113,7 +113,7 @@ def clip_loss(recognition: Recognition, labels: Tensor, weights: Tensor, smoothi
         smoothing: label smoothing.
         each: weight of the single results.
     """
-    B, L, K = recognition.logits.shape
+    _, L, K = recognition.logits.shape
     target = F.one_hot(labels, K) * (1 - smoothing) + smoothing / K  # (B, K)
     weight = weights[labels]
     pooled = -(target * recognition.scores.clamp(min=1e-6).log()).sum(-1)

@@ -1,0 +1,89 @@
+"""``trainer imfe evaluate``: the accuracy of exported models on clips that they never saw, through ``edge-run``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from trainer.engine.imfe_streamed import Named
+
+
+def add_parser(subparsers: Any, name: str) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        name,
+        help="name held-out clips with edge-run and compare with their labels",
+        description="Each model folder is scored on the clips that its split.json holds out, or on --groups. "
+        "A clip's label is the one with the largest score summed over its result lines, the background left out. "
+        "Several folders (the folds of a cross-validation) are pooled. Needs no torch.",
+    )
+    parser.add_argument("models", nargs="+", type=Path, metavar="DIR", help="folder with imfe.onnx and rtstgcn.onnx")
+    parser.add_argument("--clips", required=True, type=Path, metavar="DIR|CSV", help="labelled clips")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="what the paths of the list are relative to")
+    parser.add_argument("--groups", metavar="G,...", help="score these groups instead of what split.json holds out")
+    parser.add_argument("--background", default="none", metavar="LABEL", help="left out of the scores (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write clips.csv and confusion.png there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score and print."""
+    from trainer.data.clips import find_clips, split_by_group
+    from trainer.engine.imfe_streamed import accuracy, name_clip
+
+    clips = find_clips(args.clips, args.root)
+    named: list[Named] = []
+    for folder in args.models:
+        groups = args.groups.split(",") if args.groups else held_out(folder)
+        chosen = [clip for clip in split_by_group(clips, groups)[1] if clip.label != args.background]
+        if not chosen:
+            raise InputError(f"{folder}: no clip of an action in groups {', '.join(groups)}")
+        here = [name_clip(clip, folder / "imfe.onnx") for clip in chosen]
+        print(f"{folder}: {100 * accuracy(here, args.background):.1f} % of {len(here)} clips")
+        named += here
+    labels = sorted({n.clip.label for n in named})
+    right = sum(n.label(args.background) == n.clip.label for n in named)
+    largest = max(sum(n.clip.label == label for n in named) for label in labels)
+    print(
+        f"all: {right} of {len(named)} clips, {100 * right / len(named):.1f} % "
+        f"(chance {100 / len(labels):.1f} %, always the commonest {100 * largest / len(named):.1f} %)"
+    )
+    if args.out:
+        _write(args.out, named, args.background)
+
+
+def held_out(folder: Path) -> list[str]:
+    """The groups that the training of ``folder`` never saw.
+
+    Raises:
+        InputError: it says of none.
+    """
+    path = folder / "split.json"
+    try:
+        groups = json.loads(path.read_text("utf-8"))["held_out"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: expected the groups held out ({error!r}); name them with --groups") from error
+    if not groups:
+        raise InputError(f"{path}: this model was trained on every group; name unseen ones with --groups")
+    return [str(group) for group in groups]
+
+
+def _write(out: Path, named: list[Named], background: str | None) -> None:
+    from trainer.engine import figures
+    from trainer.engine.imfe_streamed import confusion
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "clips.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["clip", "label", "named", "results", "scores"])
+        for n in named:
+            scores = " ".join(f"{label}:{score:.3f}" for label, score in n.totals)
+            writer.writerow([n.clip.path.name, n.clip.label, n.label(background), n.results, scores])
+    labels = sorted({n.clip.label for n in named} | {n.label(background) for n in named} - {""})
+    figures.confusion(out / "confusion.png", confusion(named, labels, background), labels)
