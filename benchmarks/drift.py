@@ -4,7 +4,7 @@ A network is stepped for millions of frames through the runtime. At regular mome
 offline network, in float64, on the last receptive field alone: what it should say had it just been started. Before
 each comparison but one window away lies an outburst: a hundred frames ten thousand times too large.
 
-Prints the largest error of each tenth of the run: with a plain running sum it grows, here it must not.
+Prints the largest error of each tenth of the run as it goes: with a plain running sum it grows, here it must not.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ OUTBURST_FRAMES = 100
 BOUND = 1e-4
 
 
-def drift(model: RtStgcn, steps: int) -> tuple[list[float], float, float]:
-    """Step ``steps`` frames; the error at each of ``COMPARISONS`` moments, the largest logit expected there, and the
-    growth of memory in MB an hour."""
+def drift(model: RtStgcn, steps: int) -> None:
+    """Step ``steps`` frames, comparing ``COMPARISONS`` times, and print what was found."""
     with tempfile.TemporaryDirectory() as folder:
         stream = RtStgcnStream(exported(model, Path(folder) / "rtstgcn.onnx"))
     model = model.double()
@@ -41,9 +40,11 @@ def drift(model: RtStgcn, steps: int) -> tuple[list[float], float, float]:
     random = np.random.default_rng(0)
     errors: list[float] = []
     largest = 0.0
+    told = 0
     memory: list[float] = []
     start = time.monotonic()
-    for _ in range(max(steps // chunk, 2)):
+    comparisons = max(steps // chunk, 2)
+    for done in range(1, comparisons + 1):
         for left in range(chunk, 0, -10_000):  # in pieces: the input of a million frames would itself fill the memory
             length = min(left, 10_000)
             x = random.standard_normal((length, stream.metadata.in_channels, stream.metadata.graph.num_node))
@@ -59,9 +60,20 @@ def drift(model: RtStgcn, steps: int) -> tuple[list[float], float, float]:
         errors.append(float(np.abs(logits[-1] - expected).max()))
         largest = max(largest, float(np.abs(expected).max()))
         memory.append(psutil.Process().memory_info().rss / 1e6)
+        if 10 * done // comparisons > 10 * (done - 1) // comparisons:
+            print(
+                f"  after {done * chunk:>12,} steps: largest error {max(errors[told:]):.1e}, {memory[-1]:.1f} MB",
+                flush=True,
+            )
+            told = done
     hours = (time.monotonic() - start) / 3600
     settled = len(memory) // 10  # the allocator's first growth is no leak
-    return errors, largest, (memory[-1] - memory[settled]) / (hours * (1 - settled / len(memory)))
+    slope = (memory[-1] - memory[settled]) / (hours * (1 - settled / len(memory)))
+    print(
+        f"  largest error {max(errors):.2e} (bound {BOUND}; largest logit {largest:.2f}), "
+        f"memory {slope:+.3f} MB an hour over {hours:.2f} h",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -70,17 +82,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     for name, model, steps in (
-        ("small", small_rtstgcn(), args.steps),
-        ("published, window 9", published_rtstgcn(9), args.steps // 10),
+        ("small network", small_rtstgcn(), args.steps),
+        ("published network, window 9", published_rtstgcn(9), args.steps // 10),
     ):
-        errors, largest, slope = drift(model, steps)
-        tenths = [max(part) for part in np.array_split(errors, min(10, len(errors)))]
-        print(
-            f"{name}: {steps:,} steps, {len(errors)} comparisons, largest error {max(errors):.2e} "
-            f"(bound {BOUND}; largest logit {largest:.2f})"
-        )
-        print("  by tenths of the run: " + " ".join(f"{error:.1e}" for error in tenths))
-        print(f"  memory: {slope:+.3f} MB an hour", flush=True)
+        print(f"{name}: {steps:,} steps", flush=True)
+        drift(model, steps)
 
 
 if __name__ == "__main__":

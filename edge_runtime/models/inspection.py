@@ -212,6 +212,7 @@ def _quantization(decision: dict[str, Any]) -> list[tuple[str, str]]:
     return [("quantization", "")] * bool(decision) + [(f"  {key}", str(value)) for key, value in (*rows, *parts)]
 
 
-def _layer(layer: dict[str, int]) -> str:
+def _layer(layer: dict[str, Any]) -> str:
     delay = f" [{layer['residual_delay']}]" if layer["residual_delay"] else ""
-    return f"{layer['in_channels']} -> {layer['out_channels']}, {layer['taps']} x {layer['dilation']}{delay}"
+    kind = ", learnt kernel over the window" if layer["memory"] == "window" else ""
+    return f"{layer['in_channels']} -> {layer['out_channels']}, {layer['taps']} x {layer['dilation']}{delay}{kind}"

@@ -9,8 +9,8 @@ each with its own sums, in one ring of taps * dilation = 6 frames::
 
 ``sum`` loses the leaving frame and gains the entering one, for ever, and so gathers rounding errors for ever. Beside
 it ``fresh`` only gains. After a phase has gone once round the ring, ``fresh`` holds exactly the frames of its window,
-added up once each: it becomes the ``sum`` (the two swap places), and the old sum, zeroed, the next ``fresh``. The
-error never outlives one window, and the swap costs no addition.
+added up once each: it becomes the ``sum`` (the two swap places), and the old sum, zeroed, the next ``fresh``. No
+rounding error is older than two rounds of the ring, and the swap costs no addition.
 """
 
 from __future__ import annotations

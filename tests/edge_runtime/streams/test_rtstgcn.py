@@ -102,22 +102,27 @@ def test_reset_is_exact(path: Path) -> None:
 
 
 def test_an_outburst_is_forgotten_after_one_window(network: SmallGcn, path: Path) -> None:
-    """Shows that a hundred frames of 1e4 leave no error behind once the window has passed over them."""
+    """Shows that a hundred frames of 1e4 leave 1e-4 behind after one receptive field, and nothing after two."""
     field = network.metadata.receptive_field
     x = trial(400)
     x[100:200] *= 1e4
     logits = RtStgcnStream(path).steps(x)
-    # a phase swaps its sum once in taps·dilation steps: at most one more window than the receptive field
-    settled = 200 + 2 * field
-    np.testing.assert_allclose(logits[settled:], network.offline(x)[settled:], atol=1e-4)
+    error = np.abs(logits - network.offline(x)).max(axis=1)
+    assert error[200 + field :].max() < 1e-4
+    # a sum that was begun in the outburst is in use until the next swap
+    assert error[200 + 2 * field :].max() <= 2 * error[:100].max()
 
 
-def test_error_does_not_grow(network: SmallGcn, path: Path) -> None:
-    """Shows that after 20,000 steps the error is what it was after 200 (the full length is in benchmarks/)."""
-    x = np.tile(trial(500), (40, 1, 1))
-    logits = RtStgcnStream(path).steps(x)
+@pytest.mark.parametrize("steps", [5_000, pytest.param(200_000, marks=pytest.mark.slow)])
+def test_error_does_not_grow(network: SmallGcn, path: Path, steps: int) -> None:
+    """Shows that after many steps the error is what it was after a few (benchmarks/drift.py takes millions)."""
     field = network.metadata.receptive_field
-    np.testing.assert_allclose(logits[-1], network.offline(x[-field:])[-1], atol=2e-5)
+    x = trial(500)
+    expected = network.offline(x[-field:])[-1]
+    with RtStgcnStream(path) as stream:
+        errors = [np.abs(stream.steps(x)[-1] - expected).max() for _ in range(steps // len(x))]
+    assert max(errors[-10:]) <= 2 * max(errors[:10])
+    assert max(errors) < 2e-6
 
 
 @pytest.mark.parametrize("lengths", [(30,), (7, 7, 7, 7, 2), (1, 12, 3, 14)])
