@@ -28,7 +28,10 @@ from edge_runtime.streams.threads import choose_threads
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run whose options were checked and whose models are open; neither its source nor an output is yet."""
+    """A run whose options were checked and whose models are open; neither its source nor an output is yet.
+
+    It may be opened again once a run has ended.
+    """
 
     options: argparse.Namespace
     watch: WatchOptions
@@ -36,6 +39,7 @@ class Prepared:
     overrides: dict[str, float] | None
     models: Models
     recognisers: dict[str, Recogniser]
+    hop: int  # asked for; policy degrade may have left another
     times: StageTimes
     described: dict[str, Any]
     providers: dict[str, str]
@@ -57,6 +61,10 @@ class Prepared:
             SourceLostError: a live source does not answer.
         """
         source = open_source(self.options, self.models.fps)
+        self.times.forget_watchers()
+        for recogniser in self.recognisers.values():
+            recogniser.run_at(self.hop)
+            recogniser.reset()
         try:
             check_content(self.models, source.info.content, source.info.name)
             before_outputs()
@@ -121,7 +129,9 @@ def prepare(options: argparse.Namespace) -> Prepared:
         recognisers["fallback"], theirs = open_models(smaller)
         described |= {f"fallback {role}": about for role, about in smaller.described().items()}
         providers |= {f"fallback {stage}": provider for stage, provider in theirs.items()}
-    return Prepared(options, watch, hysteresis, overrides, models, recognisers, times, described, providers)
+    return Prepared(
+        options, watch, hysteresis, overrides, models, recognisers, recogniser.hop, times, described, providers
+    )
 
 
 def _model(options: argparse.Namespace) -> str:

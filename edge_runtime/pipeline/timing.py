@@ -24,6 +24,10 @@ class StageTimes:
     def watch(self, watcher: Watcher) -> None:
         self._watchers += (watcher,)
 
+    def forget_watchers(self) -> None:
+        """Those of a run that has ended."""
+        self._watchers = ()
+
     def __call__(self, stage: str, start_ns: int, end_ns: int) -> None:
         self.tell(stage, start_ns, end_ns, self.frame)
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from edge_runtime.cli.build import prepare
+from edge_runtime.cli.run import parser
 from edge_runtime.models.session import open_session
+from edge_runtime.pipeline.clock import StopFlag
 from tests.edge_runtime.cli.conftest import Inputs, Ran
 from tests.edge_runtime.cli.test_signals import PATIENCE_S, start, wait_for
 
@@ -133,3 +136,16 @@ def test_a_shared_session_serves_threads_at_once(inputs: Inputs, edge_run: Run, 
     tops = [[event["top"] for event in events(tmp_path / f"{i}.jsonl") if event["event"] == "result"] for i in range(4)]
     assert tops[0] == tops[1] == tops[2] == tops[3]
     assert len(tops[0]) == 55
+
+
+def test_a_run_that_is_opened_again_knows_nothing_of_the_one_before(inputs: Inputs, tmp_path: Path) -> None:
+    """Shows what a site does when a camera was given up: the same results, and stages counted once."""
+    arguments = ["--video", str(inputs.clip), "--model", str(inputs.imfe), "--hop", "2", "--max-frames", "20"]
+    prepared = prepare(parser().parse_args([*arguments, "--out", str(tmp_path / "out.jsonl")]))
+    found = []
+    for _ in range(2):
+        prepared.open(StopFlag())[0].run()
+        found.append(events(tmp_path / "out.jsonl"))
+    first, again = ([event["top"] for event in run if event["event"] == "result"] for run in found)
+    assert first == again
+    assert found[1][-1]["stages"]["imfe.encoder"]["n"] == 20
