@@ -24,8 +24,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.eager import PublishedManner
-from benchmarks.neighbours import STGCN_FRAMES, costgcn, stgcn
-from benchmarks.networks import exported, published_rtstgcn
+from benchmarks.networks import exported, published_costgcn, published_rtstgcn, published_stgcn
 from edge_runtime import RtStgcnBatch, RtStgcnStream
 from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.inspection import inspect
@@ -127,7 +126,7 @@ def batch_cost(fp32: ModelFile, int8: ModelFile, rounds: int, threads: int) -> N
 def neighbours(fp32: ModelFile, wide: ModelFile, folder: Path, blocks: int) -> None:
     """The networks it is judged against, in the same runtime."""
     for gamma, ours, target in ((9, fp32, ">= 3x"), (69, wide, ">= 12x")):
-        theirs = load_model(costgcn(gamma, folder / f"costgcn{gamma}.onnx"))
+        theirs = load_model(exported(published_costgcn(gamma), folder / f"costgcn{gamma}.onnx"))
         turns = in_blocks(stepper(RtStgcnStream(ours)), stepper(RtStgcnStream(theirs)), blocks)
         row(
             f"CoST-GCN / RT-ST-GCN, window {gamma} ({turns.median_us[1] / BLOCK / 1e3:.1f} ms)",
@@ -135,13 +134,14 @@ def neighbours(fp32: ModelFile, wide: ModelFile, folder: Path, blocks: int) -> N
             target,
         )
         costs(f"CoST-GCN, window {gamma}", theirs)
-    sliding = load_model(stgcn(folder / "stgcn.onnx"))
+    network = published_stgcn()
+    sliding = load_model(exported(network, folder / "stgcn.onnx"))
     turns = in_blocks(stepper(RtStgcnStream(fp32)), stepper(RtStgcnStream(sliding)), max(blocks // 5, 4))
     row(
-        f"ST-GCN over {STGCN_FRAMES} frames / RT-ST-GCN ({turns.median_us[1] / BLOCK / 1e3:.1f} ms)",
+        f"ST-GCN over {network.window} frames / RT-ST-GCN ({turns.median_us[1] / BLOCK / 1e3:.1f} ms)",
         f"{1 / turns.ratio[1]:.1f}x",
     )
-    costs(f"ST-GCN over {STGCN_FRAMES} frames", sliding)
+    costs(f"ST-GCN over {network.window} frames", sliding)
 
 
 def sizes(fp32: ModelFile, wide: ModelFile, int8: ModelFile) -> None:

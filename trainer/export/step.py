@@ -40,14 +40,18 @@ def export_rtstgcn(
         InputError: ``out`` cannot be written, or the network has no step graph.
     """
     model.eval()
-    graph, layers = _build(model)
+    graph, layers = build_graph(model)
     assert isinstance(model, FrameNetwork)
     metadata = build_metadata(model.config, layers, name, provenance)
     return write_model(graph.model(name), metadata, out, lambda file: _parity(model, file), graph.order)
 
 
-def _build(model: GraphNetwork) -> tuple[FrameGraph, tuple[RtStgcnLayer, ...]]:
-    """The graph, and the memory that the runtime keeps for it."""
+def build_graph(model: GraphNetwork) -> tuple[FrameGraph, tuple[RtStgcnLayer, ...]]:
+    """The graph, and the memory that the runtime keeps for it.
+
+    Raises:
+        InputError: the network has no step graph.
+    """
     match model:
         case RtStgcn():
             return rtstgcn.build_graph(model), tuple(_summing(layer) for layer in model.config.memories)
