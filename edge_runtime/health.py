@@ -14,18 +14,15 @@ decide, and systemd's watchdog is fed from the same ages (`HealthMonitor.advance
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from edge_runtime.errors import InputError
 from edge_runtime.events import Event, Fault, Features, Result, Start
-from edge_runtime.sources.base import Frame
 
 SOURCE_LOST = "source-lost"  # fault kinds by which a source tells that it lost its device and is reconnecting,
 SOURCE_RETURNED = "source-returned"  # and that it is back
@@ -106,71 +103,80 @@ def assess(vitals: Vitals, now_ns: int, thresholds: Thresholds) -> State:
 
 
 class HealthMonitor:
-    """Watches a run as one of its sinks does, and answers for its state. Any thread may ask.
+    """Watches a run and answers for its state. Any thread may ask; somebody must, about once a second.
 
-    ``miss_ratio`` and ``throttled`` are asked when the state is: the share of recent late results, and whether the
-    device has cut its own clock.
+    Frames are looked at from outside (``newest_frame_ns``: when the newest came, None before the first), because being
+    told of each would cost a thread switch a frame. ``miss_ratio`` and ``throttled`` are asked likewise: the share of
+    recent late results, and whether the device has cut its own clock. Events come by `emit`.
     """
-
-    name = "health"
 
     def __init__(
         self,
+        newest_frame_ns: Callable[[], int | None],
         thresholds: Thresholds | None = None,
         miss_ratio: Callable[[], float] = lambda: 0.0,
         throttled: Callable[[], bool] = lambda: False,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.thresholds = thresholds or Thresholds()
+        self._newest_frame_ns = newest_frame_ns
         self._miss_ratio = miss_ratio
         self._throttled = throttled
         self._clock = clock
-        self._vitals = Vitals(launched_ns=clock())  # replaced as a whole by the sink thread: readers need no lock
-        self._frames = 0
-        self._fed_frames = 0
+        self._lock = threading.Lock()
+        self._vitals = Vitals(launched_ns=clock())
+        self._fed_ns: int | None = None
         self.started = False
 
-    def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None:
-        now, vitals = self._clock(), self._vitals
-        silent = vitals.frame_ns is None or now - vitals.frame_ns > self.thresholds.starved_s * 1e9
-        since = now if silent else vitals.flowing_since_ns  # results are owed from then on, not from before the outage
-        self._vitals = replace(vitals, frame_ns=now, flowing_since_ns=since, reconnecting=False)
-        self._frames += 1
-
     def emit(self, event: Event) -> None:
-        if isinstance(event, Result):
-            self._vitals = replace(self._vitals, result_ns=self._clock(), warm=event.warm)
-        elif isinstance(event, Features):
-            self._vitals = replace(self._vitals, result_ns=self._clock(), warm=True)
-        elif isinstance(event, Fault) and event.kind in (SOURCE_LOST, SOURCE_RETURNED):
-            self._vitals = replace(self._vitals, reconnecting=event.kind == SOURCE_LOST)
-        elif isinstance(event, Start):
-            self.started = True
+        with self._lock:
+            if isinstance(event, Result):
+                self._vitals = replace(self._vitals, result_ns=self._clock(), warm=event.warm)
+            elif isinstance(event, Features):
+                self._vitals = replace(self._vitals, result_ns=self._clock(), warm=True)
+            elif isinstance(event, Fault) and event.kind in (SOURCE_LOST, SOURCE_RETURNED):
+                self._look()  # the frames before it, which must not end the outage
+                self._vitals = replace(self._vitals, reconnecting=event.kind == SOURCE_LOST)
+            elif isinstance(event, Start):
+                self.started = True
 
-    def close(self) -> None:
-        """Nothing is held."""
+    def _look(self) -> None:
+        """Take note of the newest frame. Holds the lock."""
+        newest, vitals = self._newest_frame_ns(), self._vitals
+        if newest is None or newest == vitals.frame_ns:
+            return
+        silent = vitals.frame_ns is None or newest - vitals.frame_ns > self.thresholds.starved_s * 1e9
+        since = newest if silent else vitals.flowing_since_ns  # results are owed from then on, not from before
+        self._vitals = replace(vitals, frame_ns=newest, flowing_since_ns=since, reconnecting=False)
+
+    def _observed(self) -> Vitals:
+        with self._lock:
+            self._look()
+            vitals = self._vitals
+        return replace(vitals, miss_ratio=self._miss_ratio(), throttled=self._throttled())
 
     @property
     def frame_age_s(self) -> float | None:
         """Seconds since the newest frame; None before the first."""
-        frame_ns = self._vitals.frame_ns
+        frame_ns = self._newest_frame_ns()
         return None if frame_ns is None else (self._clock() - frame_ns) / 1e9
 
     def state(self) -> State:
-        vitals = replace(self._vitals, miss_ratio=self._miss_ratio(), throttled=self._throttled())
-        return assess(vitals, self._clock(), self.thresholds)
+        return assess(self._observed(), self._clock(), self.thresholds)
 
     def alive(self) -> bool:
         """False when only a restart can help: hung, or no frames and no source at work to get them back."""
-        state = self.state()
-        return state is not State.HUNG and (state is not State.STARVED or self._vitals.reconnecting)
+        vitals = self._observed()
+        state = assess(vitals, self._clock(), self.thresholds)
+        return state is not State.HUNG and (state is not State.STARVED or vitals.reconnecting)
 
     def advanced(self) -> bool:
-        """True when frames moved on since the last call that said so, or when there is a known reason why not.
+        """True when frames moved on since the last call, or when there is a known reason why not.
 
         The known reasons: the run is still starting, or its source is reconnecting.
         """
-        vitals, state = self._vitals, self.state()
-        moved = self._frames != self._fed_frames
-        self._fed_frames = self._frames
+        vitals = self._observed()
+        state = assess(vitals, self._clock(), self.thresholds)
+        moved = vitals.frame_ns != self._fed_ns
+        self._fed_ns = vitals.frame_ns
         return state is State.STARTING or vitals.reconnecting or (moved and state is not State.HUNG)

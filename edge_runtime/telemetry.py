@@ -13,9 +13,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from edge_runtime import __version__
 from edge_runtime.events import Event, Fault, Result, Segment, Start
 from edge_runtime.health import HealthMonitor
@@ -23,7 +20,6 @@ from edge_runtime.pipeline.accounting import Account
 from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
 from edge_runtime.report.device import Reading
 from edge_runtime.sinks.prometheus import Metrics, StageMetrics
-from edge_runtime.sources.base import Frame
 
 _READING_LASTS_NS = 1_000_000_000  # a look takes 1 ms, and on a Raspberry Pi may start a process
 
@@ -31,7 +27,7 @@ _READING_LASTS_NS = 1_000_000_000  # a look takes 1 ms, and on a Raspberry Pi ma
 class Telemetry:
     """What is known of a run: counts of what it emitted, and views on what it measures. Any thread may ask.
 
-    A `FrameSink`; it hands on to ``health`` what that needs, so that the two are one sink of the pipeline.
+    A `Sink`; it hands events on to ``health``, so that the two are one sink of the pipeline.
     """
 
     name = "telemetry"
@@ -57,9 +53,6 @@ class Telemetry:
         self._segments: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
         self._build = {"version": __version__}
-
-    def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None:
-        self.health.show(frame, image)
 
     def emit(self, event: Event) -> None:
         self.health.emit(event)

@@ -119,6 +119,7 @@ class WatchOptions:
         logging.getLogger("edge_runtime").setLevel(logging.INFO)  # a service says what it does
         telemetry: Telemetry
         health = HealthMonitor(
+            lambda: account.newest_ns,
             self._thresholds,
             miss_ratio=lambda: recent_miss_ratio(monitor),
             throttled=lambda: bool(telemetry.device().throttled),

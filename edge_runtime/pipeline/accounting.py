@@ -33,6 +33,8 @@ class Account:
         self._captured = 0
         self._processed = 0
         self._dropped: Counter[str] = Counter()
+        self.newest_ns: int | None = None
+        """When the newest frame reached us, monotonic; the capture thread sets it."""
         self.sinks: Callable[[], dict[str, dict[str, int]]] = dict
         """What each sink took, lost and failed at; the pipeline that has the sinks sets it."""
 

@@ -67,8 +67,13 @@ class Worker:
         self._thread.start()
 
     @property
-    def wants_pictures(self) -> bool:
+    def shows_pictures(self) -> bool:
         return self._show is not None
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether the next one is worth handing over; a `FrameSink` knows."""
+        return bool(getattr(self.sink, "wants_picture", False))
 
     def emit(self, event: Event) -> None:
         with self._changed:
@@ -168,7 +173,7 @@ class Fanout:
                 delivered(event, queued_ns, done_ns)
 
         self._workers = [Worker(sink, lossless=lossless, clock=clock, stop=stop, delivered=in_turn) for sink in sinks]
-        self._showing = [worker for worker in self._workers if worker.wants_pictures]
+        self._showing = [worker for worker in self._workers if worker.shows_pictures]
 
     def emit(self, event: Event) -> None:
         for worker in self._workers:
@@ -176,7 +181,8 @@ class Fanout:
 
     def show(self, frame: Frame) -> None:
         for worker in self._showing:
-            worker.show(frame)
+            if worker.wants_picture:
+                worker.show(frame)
 
     def tallies(self) -> dict[str, dict[str, int]]:
         return {worker.sink.name: asdict(worker.tally) for worker in self._workers}

@@ -45,6 +45,7 @@ class Clips:
     """
 
     name = "clips"
+    wants_picture = True
 
     def __init__(
         self,

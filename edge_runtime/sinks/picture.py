@@ -1,8 +1,8 @@
 """The live picture: frames in, one JPEG out for however many people watch.
 
-Encoding happens on a thread of its own, only while somebody watches, at most `RATE_HZ` times a second, on the newest
-frame: 1.4 ms to reduce, draw and encode one of 720p (x86, the GIL released), 1.4 % of one core however many watch.
-Readers wait for a number higher than the one they sent last, so a slow one skips pictures and never queues them.
+A frame is taken only while somebody watches, at most `RATE_HZ` times a second; a thread of its own reduces, draws and
+encodes it: 1.4 ms for one of 720p (x86, the GIL released), 1.4 % of one core however many watch. Readers wait for a
+number higher than the one they sent last, so a slow one skips pictures and never queues them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ QUALITY = 75
 
 
 class Picture:
-    """A mailbox for the newest frame and the JPEG made of it."""
+    """A mailbox for one frame, and the JPEG made of the newest."""
 
     def __init__(self, draw: Callable[[npt.NDArray[np.uint8], float], None]) -> None:
         """``draw(image, t)`` paints the overlay into the reduced BGR picture of the moment ``t``, in place."""
         self._draw = draw
         self._changed = threading.Condition()
         self._frame: tuple[npt.NDArray[np.uint8], float] | None = None
-        self._offered = 0  # counted, because a camera may hand out the same buffer again
+        self._due_s = 0.0
         self._jpeg = b""
         self._number = 0
         self._viewers = 0
@@ -41,13 +41,17 @@ class Picture:
     def viewers(self) -> int:
         return self._viewers
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a frame offered now would be shown to anybody."""
+        return self._viewers > 0 and time.monotonic() >= self._due_s
+
     def show(self, image: npt.NDArray[np.uint8], t: float) -> None:
         """Offer a BGR ``(H, W, 3)`` frame of the moment ``t`` (s); kept by reference, never changed."""
-        self._frame = (image, t)
-        self._offered += 1
-        if self._viewers:
-            with self._changed:
-                self._changed.notify_all()
+        with self._changed:
+            self._due_s = time.monotonic() + 1 / RATE_HZ
+            self._frame = (image, t)
+            self._changed.notify_all()
 
     def close(self) -> None:
         with self._changed:
@@ -56,13 +60,16 @@ class Picture:
         self._thread.join(timeout=1)
 
     @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Be counted as a viewer for as long as the block runs."""
+    def watch(self) -> Iterator[int]:
+        """Be counted as a viewer for as long as the block runs; gives the number to ask for pictures after.
+
+        What was encoded for somebody earlier is not for this one: an old picture looks as live as a new one.
+        """
         with self._changed:
             self._viewers += 1
-            self._changed.notify_all()
+            number = self._number
         try:
-            yield
+            yield number
         finally:
             with self._changed:
                 self._viewers -= 1
@@ -74,22 +81,17 @@ class Picture:
             return (self._number, self._jpeg) if self._number > after and not self._closed else None
 
     def _encode(self) -> None:
-        encoded = 0
         while True:
             with self._changed:
-                while not self._closed and (self._viewers == 0 or self._offered == encoded):
-                    self._changed.wait()
-                if self._closed:
-                    return
-                encoded, frame = self._offered, self._frame
-            begun = time.monotonic()
-            assert frame is not None
+                self._changed.wait_for(lambda: self._closed or self._frame is not None)
+                frame, self._frame = self._frame, None
+            if self._closed or frame is None:
+                return
             jpeg = self._to_jpeg(*frame)
             with self._changed:
                 self._jpeg = jpeg
                 self._number += 1
                 self._changed.notify_all()
-            time.sleep(max(0.0, 1 / RATE_HZ - (time.monotonic() - begun)))
 
     def _to_jpeg(self, image: npt.NDArray[np.uint8], t: float) -> bytes:
         height, width = image.shape[:2]

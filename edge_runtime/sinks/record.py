@@ -35,6 +35,7 @@ class Recorder:
     """
 
     name = "record"
+    wants_picture = True
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
         if path.suffix.lower() != ".mp4":

@@ -166,6 +166,10 @@ class WebSink:
         self._thread.start()
         _log.info("serving http://%s/", self.address)
 
+    @property
+    def wants_picture(self) -> bool:
+        return self.picture.wanted
+
     def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None:
         self.picture.show(image, frame.t)
 
@@ -334,9 +338,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, CONTENT_TYPE, self.server.sink.metrics().encode())
 
     def _stream(self) -> None:
-        self._begin(f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
-        picture, number = self.server.sink.picture, 0
-        with picture.watch():
+        picture = self.server.sink.picture
+        with picture.watch() as number:
+            self._begin(f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
             while not self.server.closing.is_set() and self.command == "GET":
                 new = picture.next(number, timeout_s=1.0)
                 if new is None:

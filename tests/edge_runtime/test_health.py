@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge_runtime.errors import InputError
 from edge_runtime.events import Fault, Features
 from edge_runtime.health import SOURCE_LOST, SOURCE_RETURNED, HealthMonitor, State, Thresholds, Vitals, assess
-from edge_runtime.sources.base import Frame
 from edge_runtime.systemd import Notifier, Supervisor
 from tests.edge_runtime.sinks.live import result, start
 
@@ -27,7 +25,10 @@ NOW = 100 * S
 
 
 class Clock:
+    """What time it is, and when the newest frame came."""
+
     now = 0
+    newest: int | None = None
 
     def __call__(self) -> int:
         return self.now
@@ -61,12 +62,13 @@ def test_only_valid_and_current_results_are_ready() -> None:
 
 
 def monitor(clock: Clock, **more: object) -> HealthMonitor:
-    return HealthMonitor(LIMITS, clock=clock, **more)  # type: ignore[arg-type]
+    return HealthMonitor(lambda: clock.newest, LIMITS, clock=clock, **more)  # type: ignore[arg-type]
 
 
-def frame(health: HealthMonitor) -> None:
-    image = np.zeros((1, 1, 3), np.uint8)
-    health.show(Frame(image, 0, 0.0, 0), image)
+def frame(clock: Clock) -> None:
+    """One comes, a millisecond later."""
+    clock.now += 1_000_000
+    clock.newest = clock.now
 
 
 def test_a_run_goes_through_its_states() -> None:
@@ -75,7 +77,7 @@ def test_a_run_goes_through_its_states() -> None:
     health = monitor(clock)
     health.emit(start())
     assert health.state() is State.STARTING
-    frame(health)
+    frame(clock)
     assert health.state() is State.WARMING
     health.emit(result(5, warm=False))
     assert health.state() is State.WARMING
@@ -88,19 +90,21 @@ def test_a_run_goes_through_its_states() -> None:
     clock.now += 3600 * S
     assert health.alive()  # a restart would not bring the camera back
     health.emit(Fault(SOURCE_RETURNED))
-    frame(health)
+    frame(clock)
     assert health.state() is State.OK  # not hung: the network owes nothing for the hour without frames
     health.emit(result(17))
     assert health.state() is State.OK
     for _ in range(12):
         clock.now += 1 * S
-        frame(health)
+        frame(clock)
+        health.state()  # the supervisor asks once a second
     assert (health.state(), health.alive()) == (State.HUNG, False)
 
 
 def test_features_without_a_head_are_results_too() -> None:
-    health = monitor(Clock())
-    frame(health)
+    clock = Clock()
+    health = monitor(clock)
+    frame(clock)
     health.emit(Features(5, 0.1, (0.0,), 10.0))
     assert health.state() is State.OK
 
@@ -109,7 +113,7 @@ def test_degraded_and_throttled_are_asked_of_those_who_know() -> None:
     clock = Clock()
     late, hot = monitor(clock, miss_ratio=lambda: 0.5), monitor(clock, throttled=lambda: True)
     for health, state in ((late, State.DEGRADED), (hot, State.THROTTLED)):
-        frame(health)
+        frame(clock)
         health.emit(result(5))
         assert health.state() is state
 
@@ -119,10 +123,10 @@ def test_the_watchdog_is_fed_only_when_frames_advance() -> None:
     clock = Clock()
     health = monitor(clock)
     assert health.advanced()  # models may still be loading
-    frame(health)
+    frame(clock)
     assert health.advanced()
     assert not health.advanced()
-    frame(health)
+    frame(clock)
     health.emit(result(5))
     assert health.advanced()
     health.emit(Fault(SOURCE_LOST))
@@ -132,7 +136,8 @@ def test_the_watchdog_is_fed_only_when_frames_advance() -> None:
     assert not health.advanced()
     for _ in range(12):
         clock.now += 1 * S
-        frame(health)
+        frame(clock)
+        health.state()  # the supervisor asks once a second
     assert health.state() is State.HUNG
     assert not health.advanced()  # frames come, but nothing is made of them
 
@@ -148,6 +153,15 @@ def test_thresholds_are_read_from_a_table() -> None:
 def test_a_bad_threshold_is_one_clear_line(table: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"\[health\] hung"):
         Thresholds.parse(table)
+
+
+class Camera:
+    """Frames on the real clock."""
+
+    newest: int | None = None
+
+    def frame(self) -> None:
+        self.newest = time.monotonic_ns()
 
 
 class Manager:
@@ -189,36 +203,39 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def test_systemd_hears_of_readiness_state_and_end(manager: Manager) -> None:
-    health = HealthMonitor(LIMITS)
+    camera = Camera()
+    health = HealthMonitor(lambda: camera.newest, LIMITS)
     with Supervisor(health, Notifier(manager.environ)):
         manager.wait_for("EXTEND_TIMEOUT_USEC=")
         assert "READY=1" not in manager.heard
         health.emit(start())
         manager.wait_for("READY=1")
-        frame(health)
+        camera.frame()
         health.emit(result(5))
         manager.wait_for("STATUS=ok")
     manager.wait_for("STOPPING=1")
 
 
 def test_a_run_that_stops_advancing_is_no_longer_fed(manager: Manager) -> None:
-    health = HealthMonitor(LIMITS)
+    camera = Camera()
+    health = HealthMonitor(lambda: camera.newest, LIMITS)
     health.emit(start())
-    frame(health)
+    camera.frame()
     with Supervisor(health, Notifier(manager.environ)):
         manager.wait_for("WATCHDOG=1")
         manager.hear()
         time.sleep(0.5)  # several ticks without a frame
         fed = manager.hear().count("WATCHDOG=1")
         assert fed <= 1
-        frame(health)
+        camera.frame()
         manager.heard.clear()
         manager.wait_for("WATCHDOG=1")
 
 
 def test_sighup_reloads_and_a_slip_keeps_the_old(manager: Manager, caplog: pytest.LogCaptureFixture) -> None:
     """Shows that SIGHUP reads the thresholds anew, and that a file with a mistake changes nothing and ends nothing."""
-    health = HealthMonitor(LIMITS)
+    camera = Camera()
+    health = HealthMonitor(lambda: camera.newest, LIMITS)
     tables: list[dict[str, object]] = [{"hung_s": 5}, {"hung_s": "soon"}]
 
     def reload() -> None:

@@ -138,6 +138,8 @@ class Keep:
 class KeepPictures(Keep):
     """A sink that shows pictures too; everything in the order in which it came."""
 
+    wants_picture = True
+
     def __init__(self) -> None:
         super().__init__("pictures")
         self.order: list[Event | int] = []

@@ -65,6 +65,18 @@ def test_a_stuck_sink_loses_its_own_oldest_events_and_stalls_nobody() -> None:
     assert sick.events == [events[0], *events[11:]]
 
 
+def test_a_picture_that_is_not_wanted_is_not_handed_over() -> None:
+    """Shows that a sink that nobody looks at costs no thread switch a frame, and loses nothing by it."""
+    sink = KeepPictures()
+    out = fanout(sink)
+    for index in range(6):
+        sink.wants_picture = index % 2 == 0
+        out.show(frame(index))
+    out.close(10)
+    assert sink.order == [0, 2, 4]
+    assert out.tallies()["pictures"]["lost"] == 0
+
+
 def test_live_pictures_give_way_to_newer_ones() -> None:
     release, entered = threading.Event(), threading.Event()
 

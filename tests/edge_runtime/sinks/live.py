@@ -48,7 +48,7 @@ class FakeRun:
     def __post_init__(self) -> None:
         self.monitor = StageMonitor(Budgets.derive(30, 6))
         self.account = Account()
-        self.health = HealthMonitor()
+        self.health = HealthMonitor(lambda: self.account.newest_ns)
         self.telemetry = Telemetry(self.monitor, self.account, self.health, lambda: READING)
         self.sinks.append(self.telemetry)
         self.frames = 0
@@ -59,8 +59,9 @@ class FakeRun:
         self.account.captured()
         self.account.processed()
         self.monitor.record("imfe.encoder", 9_000_000, self.frames)
+        self.account.newest_ns = frame.captured_ns
         for sink in self.sinks:
-            if hasattr(sink, "show"):
+            if getattr(sink, "wants_picture", False):
                 sink.show(frame, image)
         self.frames += 1
 

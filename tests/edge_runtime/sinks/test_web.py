@@ -273,18 +273,17 @@ def test_a_viewer_that_never_reads_holds_up_nobody(site: WebSink, run: FakeRun) 
         peer.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         deaf.append(peer)
     watching = follow(site, "/stream.mjpg")
+    seen = threading.Semaphore(0)
+    threading.Thread(
+        target=lambda: [seen.release() for line in watching if line == b"--frame\r\n"], daemon=True
+    ).start()
     slowest = 0.0
-    seen = 0
-    for number in range(30):
-        begun = time.perf_counter()
-        run.frame(noise)
-        run.emit(result(number))
-        slowest = max(slowest, time.perf_counter() - begun)
-        if number % 3 == 0:
-            while watching.readline() != b"--frame\r\n":
-                pass
-            seen += 1
-    assert seen == 10
+    for picture in range(10):
+        while not seen.acquire(timeout=0.03):
+            begun = time.perf_counter()
+            run.frame(noise)
+            run.emit(result(picture))
+            slowest = max(slowest, time.perf_counter() - begun)
     assert slowest < web.TIMEOUT_S / 10  # nothing ever waited for a peer
     for peer in deaf:
         peer.close()
@@ -302,11 +301,11 @@ def test_closing_is_quick_with_viewers_that_never_read(run: FakeRun) -> None:
     run.frame()
     begun = time.monotonic()
     site.close()
-    assert time.monotonic() - begun < 2
-    deadline = time.monotonic() + 5
+    assert time.monotonic() - begun < 0.8 * web.TIMEOUT_S  # no peer was waited for
+    deadline = time.monotonic() + 20
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     for peer in peers:
         peer.close()
 
