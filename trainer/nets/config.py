@@ -19,7 +19,8 @@ from trainer.nets.graph import STRATEGIES, Strategy, load_graph, parse_graph
 from trainer.nets.layers import Normalization
 
 DEFAULT_NETWORK = "rt-st-gcn"
-_BORROWED = {"co-st-gcn": ("st-gcn",)}  # published CoST-GCN configurations keep their options under ST-GCN's name
+# published CoST-GCN configurations keep their options under ST-GCN's name, MS-GCN's its refinement under MS-TCN's
+_BORROWED = {"co-st-gcn": ("st-gcn",), "ms-gcn": ("ms-tcn",)}
 _PER_STAGE = ("layers", "kernel", "in_ch", "out_ch", "stride", "residual", "dropout", "dilation")
 
 

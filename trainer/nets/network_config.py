@@ -206,9 +206,13 @@ class MultiStageConfig:
     def from_options(
         cls, options: NetworkOptions, labels: tuple[str, ...], graph: Graph | None = None
     ) -> MultiStageConfig:
-        """From a configuration file; a value listed per stage has to be the same for all."""
-        stages = options.integer("stages", 4)
-        kernel = options.integers("kernel", stages, default=3)
+        """From a configuration file; a value listed per stage has to be the same for all.
+
+        Published MS-GCN configurations list the refinement stages only, as ``ms-tcn``; the graph stage comes on top.
+        """
+        listed = options.integer("stages", 4)
+        stages = listed + (options.network == "ms-gcn" and "ms-gcn" not in options.raw.get("arch", {}))
+        kernel = options.integers("kernel", listed, default=3)
         if set(kernel) != {3}:
             raise InputError(f"{options.path}: {options.network} has kernels of 3 frames, found {kernel}")
         return cls(
@@ -216,9 +220,9 @@ class MultiStageConfig:
             graph=graph or options.graph,
             labels=labels,
             stages=stages,
-            layers=_same(options, "layers", options.integers("layers", stages, default=10)),
-            filters=_same(options, "filters", options.integers("filters", stages, default=64)),
-            dropout=_same(options, "dropout", options.numbers("dropout", stages, 0.0)),
+            layers=_same(options, "layers", options.integers("layers", listed, default=10)),
+            filters=_same(options, "filters", options.integers("filters", listed, default=64)),
+            dropout=_same(options, "dropout", options.numbers("dropout", listed, 0.0)),
             strategy=options.strategy,
             edge_importance=options.flag("importance", True),
             fps=options.number("fps", 30.0),

@@ -222,6 +222,15 @@ def test_every_network_is_built_from_its_configuration(tmp_path: Path, name: str
         assert torch.equal(loaded(x), model(x))
 
 
+def test_a_published_msgcn_configuration_lists_its_refinement_stages(tmp_path: Path) -> None:
+    """Shows that Realtime-ST-GCN's way to write MS-GCN is understood: a graph stage, then the stages of ``ms-tcn``."""
+    file = written(tmp_path, "ms-tcn", stages=3, layers=[10] * 3, kernel=[3] * 3, filters=[64] * 3, dropout=[0] * 3)
+    raw = json.loads(file.read_text())
+    raw["processor"]["model"] = "ms-gcn"
+    file.write_text(json.dumps(raw))
+    assert build(read_options(file), LABELS).receptive_field == 1 + 2 * 4 * 1023
+
+
 def test_an_unknown_network_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown network 'gru'.*rt-st-gcn, st-gcn"):
         build(read_options(written(tmp_path, "gru")), LABELS)
