@@ -93,7 +93,7 @@ def change_light(frames: UInt8Array, augmentation: Augmentation, rng: np.random.
     gain = 1 + rng.uniform(-1, 1) * augmentation.gain + rng.uniform(-1, 1, 3) * augmentation.tint
     offset = rng.uniform(-1, 1) * augmentation.gain * 64
     table = np.clip((np.arange(256)[:, None] - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)  # (256, 3)
-    out = cv2.LUT(out.reshape(T * H, W, 3), table[None]).reshape(T, H, W, 3)
+    cv2.LUT(out.reshape(T * H, W, 3), table[None], dst=out.reshape(T * H, W, 3))
     if rng.random() < augmentation.blur:
         sigma = rng.uniform(0.4, 1.2)
         for frame in out:

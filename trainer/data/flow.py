@@ -19,7 +19,8 @@ class DenseFlow:
 
     def __call__(self, earlier: UInt8Array, later: UInt8Array) -> npt.NDArray[np.float32]:
         """uint8 (H, W) twice -> float32 (H, W, 2), x and y in pixels, from the earlier to the later picture."""
-        flow: npt.NDArray[np.float32] = self._dis.calc(earlier, later, None)
+        flow = np.zeros((*earlier.shape, 2), np.float32)
+        self._dis.calc(earlier, later, flow)
         return flow
 
 
@@ -30,8 +31,8 @@ def grid_flow(frames: UInt8Array) -> npt.NDArray[np.float32]:
     negated, since IMFE's pair features live on the later frame's grid.
     """
     dense = DenseFlow()
-    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    T, H, W = len(gray), *gray[0].shape
+    gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames]
+    T, H, W = frames.shape[:3]
     out = np.empty((T - 1, 2, H // CELL, W // CELL), np.float32)
     for t in range(1, T):
         backward = dense(gray[t], gray[t - 1])

@@ -60,7 +60,7 @@ class Recogniser(nn.Module):
         """uint8 RGB clips (T, H, W, 3), each of its own length of at least the clip length."""
         regions, flow = self.regions(clips, with_flow)
         lengths = [self.windows(len(clip)) for clip in clips]
-        trials = nn.utils.rnn.pad_sequence(list(regions.split(lengths)), batch_first=True)  # (B, L, D, V)
+        trials = nn.utils.rnn.pad_sequence(list(torch.split(regions, lengths)), batch_first=True)  # (B, L, D, V)
         logits = self.head(trials.transpose(1, 2)).transpose(1, 2)  # (B, L, classes); causal: padding reaches no one
         steps = torch.arange(trials.shape[1], device=trials.device)
         return Recognition(logits, steps < torch.tensor(lengths, device=trials.device)[:, None], flow)
@@ -73,7 +73,8 @@ class Recogniser(nn.Module):
         fmaps = imfe.encode(frames.contiguous(memory_format=torch.channels_last))
         # the pairs that straddle two clips are computed along and never used: cheaper than a loop over the clips
         pairs = imfe.pair(fmaps[:-1], fmaps[1:])  # (frames-1, P, h, w)
-        starts, first = [], 0
+        starts: list[int] = []
+        first = 0
         for clip in clips:
             starts += range(first, first + self.windows(len(clip)) * self.hop, self.hop)
             first += len(clip)
