@@ -4,7 +4,8 @@
 2. *Frame*: what a frame costs on average at each hop, and that rate as a multiple of 30 frames a second.
 3. *Parity* of the int8 model and what ``edge-quantize`` decided.
 4. *Memory*: resident set of a process that streams the model, one process each.
-5. *Other devices*: frames a second on a Raspberry Pi by MACs and this machine's efficiency. An estimate, labelled so.
+5. *OpenVINO*, where it is installed: the same stage graphs in its own runtime, in turns with ours.
+6. *Other devices*: frames a second on a Raspberry Pi by MACs and this machine's efficiency. An estimate, labelled so.
 
 Weights are random unless ``--model`` names a file: they change no time. ``python -m benchmarks.streaming`` compares the
 stream with clip models; ``edge-bench`` measures a whole live run.
@@ -20,7 +21,10 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +35,12 @@ from benchmarks.peak import efficiency, gemm_peak
 from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.inspection import inspect
 from edge_runtime.models.metadata import ImfeMetadata
+from edge_runtime.models.session import open_session
+from edge_runtime.models.stages import cut
 from edge_runtime.models.zoo import open_model
 from edge_runtime.quantization.frames import read_clips
 from edge_runtime.quantization.imfe import Outcome, quantize_imfe
+from edge_runtime.quantization.measure import take_turns
 from edge_runtime.streams import ImfeStream
 from trainer.export import export_imfe
 from trainer.nets.imfe import CONFIGS, Imfe
@@ -141,6 +148,44 @@ def resident_mb(path: Path, threads: int) -> float:
     return float(done.stdout)
 
 
+def print_openvino(files: dict[str, ModelFile], frames: Frames, threads: int, rounds: int) -> None:
+    """Each stage in onnxruntime and in OpenVINO, in turns on the same inputs."""
+    try:
+        import openvino
+    except ImportError:
+        print("\nOpenVINO is not installed (pip install openvino): left out")
+        return
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": str(threads), "PERFORMANCE_HINT": "LATENCY"}
+    print(f"\n{'OpenVINO ' + openvino.__version__[:9]:<20}{'onnxruntime ms':>16}{'OpenVINO ms':>13}{'ours / its':>12}")
+    for precision, file in files.items():
+        metadata = file.metadata
+        assert isinstance(metadata, ImfeMetadata)
+        stages = {stage: cut(file.proto, metadata.stages[stage]).SerializeToString() for stage in STAGES}
+        feeds = _stage_inputs(stages, metadata, frames[: metadata.clip_length])
+        for stage, data in stages.items():
+            session = open_session(data, threads=threads).ort
+            request = core.compile_model(core.read_model(data), "CPU", settings).create_infer_request()
+            runs = [partial(session.run, None, feeds[stage]), partial(request.infer, feeds[stage])]
+            paired = take_turns(runs, rounds)
+            ours, theirs = (us / 1e3 for us in paired.median_us)
+            print(f"{precision + ' ' + stage:<20}{ours:>16.2f}{theirs:>13.2f}{paired.ratio[1]:>12.2f}")
+
+
+def _stage_inputs(
+    stages: dict[str, bytes], metadata: ImfeMetadata, clip: Frames
+) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    """What each stage is fed with at the end of a clip."""
+    encoder, motion = (open_session(stages[name]).ort for name in ("encoder", "motion"))
+    fmaps = [encoder.run(None, {"frame": frame[None]})[0] for frame in clip]
+    pairs = [motion.run(None, {"previous_fmap": a, "fmap": b})[0] for a, b in pairwise(fmaps)]
+    return {
+        "encoder": {"frame": clip[-1][None]},
+        "motion": {"previous_fmap": fmaps[-2], "fmap": fmaps[-1]},
+        "head": {metadata.stages["head"].inputs[0]: np.concatenate(pairs, axis=1)},
+    }
+
+
 def print_devices(file: ModelFile, metadata: ImfeMetadata, frames: Frames, rounds: int) -> None:
     """One thread here, and what the same part of its peak would be on a Pi's four cores."""
     timed = in_turns([file], frames, metadata.clip_length, 1, rounds)[0]
@@ -205,7 +250,9 @@ def main() -> None:
         print_hops(fp32, int8, metadata)
         print_parity(outcome)
         memory = [resident_mb(path, options.threads) for path in (file.path, int8_path)]
-        print(f"\nresident set: fp32 {memory[0]:.0f} MB, int8 {memory[1]:.0f} MB\n")
+        print(f"\nresident set: fp32 {memory[0]:.0f} MB, int8 {memory[1]:.0f} MB")
+        print_openvino({"fp32": file, "int8": outcome.file}, frames, options.threads, options.rounds)
+        print()
         print_devices(file, metadata, frames, options.rounds)
 
 
