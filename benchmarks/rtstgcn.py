@@ -2,9 +2,8 @@
 
 The published network (25 joints, 9 layers, 52 classes, windows Γ = 9 and 69), exported with random weights and
 stepped through ``edge_runtime``. Things that are compared take turns, and a ratio is the median of the turns' ratios.
-One thread unless a row says otherwise. With ``--alone`` it keeps to one core, ahead of every other process: what p99
-is to be measured with, and nothing to do to a machine that others are using. Drift and memory over millions of steps
-are measured by ``benchmarks.drift``.
+One thread unless a row says otherwise, in time that the thread ran: other processes take turns on its core, and then do
+not count. Drift and memory over millions of steps are measured by ``benchmarks.drift``.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import argparse
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,7 @@ from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.inspection import inspect
 from edge_runtime.models.session import Binding, open_session, tensor
 from edge_runtime.quantization.matmul import find, quantize
-from edge_runtime.quantization.measure import Paired, take_turns
+from edge_runtime.quantization.measure import Paired, clock_of, take_turns
 from edge_runtime.quantization.rtstgcn import quantize_rtstgcn
 from trainer.nets.rtstgcn import RtStgcn
 
@@ -43,9 +41,7 @@ X = np.random.default_rng(0).standard_normal((3, NODES)).astype(np.float32)
 def main() -> None:
     parser = argparse.ArgumentParser("benchmarks.rtstgcn", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=300, help="turns of the fast comparisons")
-    parser.add_argument("--alone", action="store_true", help="real-time priority on the last core (root on Linux)")
-    args = parser.parse_args()
-    rounds = args.rounds
+    rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
@@ -57,27 +53,16 @@ def main() -> None:
         wide = load_model(exported(published_rtstgcn(69), Path(folder) / "69.onnx"))
         int8 = quantize_rtstgcn(fp32, "dynamic").file
         print(f"\n{'claim':<62}{'measured':>22}   target")
-        with alone(1) if args.alone else nullcontext():
-            step_cost(network, fp32, wide, int8, rounds)
-            batch_cost(fp32, int8, rounds // 5, threads=1)
-            neighbours(fp32, wide, Path(folder), max(rounds // 20, 10))
-            roofline(fp32, int8, rounds)
-        with alone(2) if args.alone else nullcontext():
-            batch_cost(fp32, int8, rounds // 5, threads=2)
+        step_cost(network, fp32, wide, int8, rounds)
+        for threads in (1, 2):
+            batch_cost(fp32, int8, rounds // 5, threads)
+        neighbours(fp32, wide, Path(folder), max(rounds // 20, 10))
         sizes(fp32, wide, int8)
+        roofline(fp32, int8, rounds)
 
 
-@contextmanager
-def alone(cores: int) -> Iterator[None]:
-    """Keep to the last ``cores`` cores and run ahead of everything else there."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[-cores:])
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.sched_setaffinity(0, before)
+def turns_of(things: Sequence[Callable[[], object]], rounds: int, threads: int = 1) -> Paired:
+    return take_turns(things, rounds, clock_ns=clock_of(threads))
 
 
 def row(claim: str, measured: str, target: str = "") -> None:
@@ -88,12 +73,12 @@ def step_cost(network: RtStgcn, fp32: ModelFile, wide: ModelFile, int8: ModelFil
     """One step against the bare graph, against int8, against a longer window, against eager torch."""
     streams = {name: RtStgcnStream(file) for name, file in (("9", fp32), ("69", wide), ("int8", int8))}
     step = {name: stepper(stream) for name, stream in streams.items()}
-    turns = take_turns([bare(fp32), step["9"]], rounds)
+    turns = turns_of([bare(fp32), step["9"]], rounds)
     row("step, fp32", f"{turns.median_us[1]:.0f} us")
     row("step / bare run of the same graph", f"{1 / turns.ratio[1]:.3f}x", "<= 1.15x")
-    turns = take_turns([step["9"], step["69"]], rounds)
+    turns = turns_of([step["9"], step["69"]], rounds)
     row("step at window 69 / at window 9", f"{1 / turns.ratio[1]:.3f}x", "within 5 %")
-    turns = take_turns([step["9"], step["int8"]], rounds)
+    turns = turns_of([step["9"], step["int8"]], rounds)
     row("step, int8 dynamic", f"{turns.median_us[1]:.0f} us")
     row("fp32 / int8 dynamic", f"{turns.ratio[1]:.2f}x", ">= 1.25x")
     published = PublishedManner(network)
@@ -105,7 +90,7 @@ def step_cost(network: RtStgcn, fp32: ModelFile, wide: ModelFile, int8: ModelFil
         turns = in_blocks(step["9"], theirs, max(rounds // 20, 10))
         row(f"eager torch, {manner} ({turns.median_us[1] / BLOCK:.0f} us) / step", f"{1 / turns.ratio[1]:.1f}x", target)
     for name, shown in (("9", "fp32"), ("int8", "int8")):
-        times = [take_turns([step[name]], 1).median_us[0] for _ in range(10 * rounds)]
+        times = [turns_of([step[name]], 1).median_us[0] for _ in range(10 * rounds)]
         p50, p99 = np.percentile(times, (50, 99))
         row(f"p99 / p50, {shown} ({p50:.0f} us, {len(times)} steps)", f"{p99 / p50:.2f}x", "<= 1.5x")
 
@@ -115,7 +100,7 @@ def batch_cost(fp32: ModelFile, int8: ModelFile, rounds: int, threads: int) -> N
     x = np.stack([X] * 8)
     for shown, file in (("fp32", fp32), ("int8", int8)):
         single, batch = RtStgcnStream(file, threads=threads), RtStgcnBatch(file, 8, threads=threads)
-        turns = take_turns([repeat(stepper(single), 8), lambda b=batch: b.step(x)], rounds)  # type: ignore[misc]
+        turns = turns_of([repeat(stepper(single), 8), lambda b=batch: b.step(x)], rounds, threads)  # type: ignore[misc]
         row(
             f"8 single steps / batch of 8, {shown}, {threads} thread{'s'[: threads - 1]}",
             f"{turns.ratio[1]:.2f}x",
@@ -167,7 +152,7 @@ def costs(name: str, file: ModelFile) -> None:
 def roofline(fp32: ModelFile, int8: ModelFile, rounds: int) -> None:
     """What the step's products reach beside what they could: alone with everything in cache, and a large square one."""
     macs = inspect(fp32).costs["step"].macs
-    steps = take_turns([stepper(RtStgcnStream(fp32)), stepper(RtStgcnStream(int8))], rounds)
+    steps = turns_of([stepper(RtStgcnStream(fp32)), stepper(RtStgcnStream(int8))], rounds)
     shapes = [(product.inner, product.outer) for product in find(fp32.proto)]
     for i, shown in enumerate(("fp32", "int8")):
         alone_us = sum(product_us(NODES, *shape, quantized=bool(i)) for shape in shapes)
@@ -219,7 +204,7 @@ def eager(network: RtStgcn) -> Callable[[], object]:
 
 def in_blocks(ours: Callable[[], object], theirs: Callable[[], object], blocks: int) -> Paired:
     """Turns of ``BLOCK`` runs each: step by step the larger of two would empty the cache for the smaller."""
-    return take_turns([repeat(ours, BLOCK), repeat(theirs, BLOCK)], blocks)
+    return turns_of([repeat(ours, BLOCK), repeat(theirs, BLOCK)], blocks)
 
 
 def product_us(rows: int, inner: int, outer: int, *, quantized: bool) -> float:
@@ -240,7 +225,7 @@ def product_us(rows: int, inner: int, outer: int, *, quantized: bool) -> float:
     binding = Binding(open_session(model.SerializeToString()))
     binding.bind_input("x", tensor(x))
     binding.bind_output("y", tensor(np.zeros((1, rows, outer), np.float32)))
-    return take_turns([binding.run], 50).median_us[0]
+    return turns_of([binding.run], 50).median_us[0]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.models.session import Binding, open_session, tensor
 from edge_runtime.quantization.matmul import Range, WeightMatMul, find, quantize
-from edge_runtime.quantization.measure import Paired, Parity, take_turns
+from edge_runtime.quantization.measure import Paired, Parity, clock_of, take_turns
 
 MIN_GAIN = 1.05
 MIN_AGREEMENT = 0.99
@@ -124,4 +124,4 @@ def _time_alone(product: WeightMatMul, rows: int, forms: tuple[Form, ...], threa
         binding.run()
         bindings.append(binding)
     elsewhere = np.ones(CACHE_BYTES // 4, np.float32)
-    return take_turns([binding.run for binding in bindings], ROUNDS, before=elsewhere.sum)
+    return take_turns([binding.run for binding in bindings], ROUNDS, elsewhere.sum, clock_of(threads))

@@ -19,7 +19,7 @@ from edge_runtime.quantization import auto
 from edge_runtime.quantization.auto import Choice, Form
 from edge_runtime.quantization.calibration import activation_ranges
 from edge_runtime.quantization.matmul import find
-from edge_runtime.quantization.measure import Paired, Parity, take_turns
+from edge_runtime.quantization.measure import Paired, Parity, clock_of, take_turns
 from edge_runtime.streams.rtstgcn import RtStgcnStream
 
 Array = npt.NDArray[np.float32]
@@ -163,4 +163,4 @@ def _logits(file: ModelFile, trials: Sequence[Array]) -> Array:
 def _paired_speed(original: ModelFile, other: ModelFile, threads: int) -> Paired:
     x = _random_trial(original.metadata)[0] if isinstance(original.metadata, RtStgcnMetadata) else np.zeros(0)
     streams = [RtStgcnStream(file, threads=threads) for file in (original, other)]
-    return take_turns([lambda s=stream: s.step(x) for stream in streams], SPEED_STEPS)  # type: ignore[misc]
+    return take_turns([lambda s=stream: s.step(x) for stream in streams], SPEED_STEPS, clock_ns=clock_of(threads))  # type: ignore[misc]
