@@ -42,11 +42,21 @@ class Recognition:
         return p.sum(1) / self.valid.sum(1, keepdim=True)
 
 
-class Recogniser(nn.Module):
+class ClipNet(nn.Module):
+    """What is trained on labelled clips: called with uint8 RGB clips (T, H, W, 3), it gives a :class:`Recognition`."""
+
+    def __init__(self, labels: Sequence[str], background: str | None, fps: float) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+        self.background = background
+        self.fps = fps  # of the clips
+
+
+class Recogniser(ClipNet):
     """``imfe`` every ``hop`` frames, ``head`` over its regions."""
 
     def __init__(self, imfe: Imfe, head: RtStgcn, hop: int) -> None:
-        super().__init__()
+        super().__init__(head.config.labels, head.config.background, imfe.config.fps)
         self.imfe = imfe
         self.head = head
         self.hop = hop
@@ -59,11 +69,9 @@ class Recogniser(nn.Module):
     def forward(self, clips: Sequence[Tensor], with_flow: bool = False) -> Recognition:
         """uint8 RGB clips (T, H, W, 3), each of its own length of at least the clip length."""
         regions, flow = self.regions(clips, with_flow)
-        lengths = [self.windows(len(clip)) for clip in clips]
-        trials = nn.utils.rnn.pad_sequence(list(torch.split(regions, lengths)), batch_first=True)  # (B, L, D, V)
+        trials, valid = padded(regions, [self.windows(len(clip)) for clip in clips])  # (B, L, D, V)
         logits = self.head(trials.transpose(1, 2)).transpose(1, 2)  # (B, L, classes); causal: padding reaches no one
-        steps = torch.arange(trials.shape[1], device=trials.device)
-        return Recognition(logits, steps < torch.tensor(lengths, device=trials.device)[:, None], flow)
+        return Recognition(logits, valid, flow)
 
     def regions(self, clips: Sequence[Tensor], with_flow: bool = False) -> tuple[Tensor, Tensor | None]:
         """Regions (windows, D, V) of all clips one after the other, and the flow read from the motion encoder."""
@@ -85,6 +93,13 @@ class Recogniser(nn.Module):
         if with_flow:
             flow = self.flow_readout(motion).unflatten(1, (length - 1, 2))
         return last @ imfe.region_pool, flow
+
+
+def padded(results: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Results of all clips one after the other (sum of lengths, ...) -> (B, L, ...), and which are real (B, L)."""
+    trials = nn.utils.rnn.pad_sequence(list(torch.split(results, list(lengths))), batch_first=True)
+    steps = torch.arange(trials.shape[1], device=trials.device)
+    return trials, steps < torch.tensor(lengths, device=trials.device)[:, None]
 
 
 def flow_target(flows: Sequence[Tensor], clip_length: int, hop: int) -> Tensor:

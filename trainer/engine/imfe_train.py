@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from trainer.data.clips import Clip, Video, runtime_frames
 from trainer.data.flow import grid_flow
 from trainer.engine import checkpoint
 from trainer.engine.ema import Ema
-from trainer.engine.imfe_recogniser import Recogniser, clip_loss, flow_loss, flow_target
+from trainer.engine.imfe_recogniser import ClipNet, Recogniser, clip_loss, flow_loss, flow_target
 from trainer.engine.schedule import Schedule, set_learning_rate
 from trainer.nets.graph import region_grid
 from trainer.nets.imfe import CONFIGS, Imfe, ImfeConfig
@@ -35,6 +35,7 @@ from trainer.nets.network_config import LayerConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
 
 log = logging.getLogger(__name__)
+Net = TypeVar("Net", bound=ClipNet)
 
 # What a CPU trains in minutes: a quarter of tiny's work a frame. At 10 frames a second a movement is three times as
 # large between two frames as at 30, and sources of 20, 25 and 30 FPS look alike.
@@ -59,7 +60,7 @@ class Recipe:
     head_channels: int = 64
     head_taps: tuple[int, ...] = (3, 4)  # results that each layer of the head sums
     dropout: float = 0.3
-    epochs: int = 75
+    epochs: int = 45
     batch: int = 8  # clips
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -70,7 +71,7 @@ class Recipe:
     each: float = 0.3  # weight of the single results beside the clip's mean
     flow: float = 0.0  # weight of predicting optical flow beside the label; it brought nothing on these clips
     background_share: float = 0.2  # background clips in an epoch, relative to the others
-    frames: tuple[int, int] = (12, 36)  # shortest and longest training clip
+    frames: tuple[int, int] = (12, 30)  # shortest and longest training clip
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @classmethod
@@ -123,13 +124,13 @@ def build(recipe: Recipe, labels: Sequence[str], background: str | None) -> Reco
 
 
 def train(
-    net: Recogniser,
+    net: Net,
     samples: Samples,
     recipe: Recipe,
     seed: int,
     folder: Path,
-    after_epoch: Callable[[int, Recogniser], dict[str, float]] | None = None,
-) -> Recogniser:
+    after_epoch: Callable[[int, Net], dict[str, float]] | None = None,
+) -> Net:
     """Train ``net`` and return its averaged weights. Goes on from ``folder/last.pt`` where that is of the same run.
 
     Args:
@@ -142,8 +143,7 @@ def train(
     ema = Ema(net, recipe.ema)
     optimizer = torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     identity = json.dumps([dataclasses.asdict(recipe), seed, [f"{c.path.name}:{c.label}" for c in samples.clips]])
-    labels = net.head.config.labels
-    numbers = np.array([labels.index(clip.label) for clip in samples.clips])
+    numbers = np.array([net.labels.index(clip.label) for clip in samples.clips])
     steps = len(_order(numbers, net, recipe, np.random.default_rng(0))) // recipe.batch
     if steps < 1:
         raise InputError(f"{len(numbers)} clips are fewer than a batch of {recipe.batch}; add clips")
@@ -173,7 +173,7 @@ def train(
     return ema.net
 
 
-def _resume(path: Path, identity: str, net: Recogniser, ema: Ema[Recogniser], optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, identity: str, net: Net, ema: Ema[Net], optimizer: torch.optim.Optimizer) -> int:
     """Load ``path`` if it is there; the number of epochs done."""
     if not path.is_file():
         return 0
@@ -196,10 +196,9 @@ class Batch:
     labels: Tensor
 
 
-def _order(numbers: npt.NDArray[np.intp], net: Recogniser, recipe: Recipe, rng: np.random.Generator) -> list[int]:
+def _order(numbers: npt.NDArray[np.intp], net: ClipNet, recipe: Recipe, rng: np.random.Generator) -> list[int]:
     """This epoch's clips: every clip of an action once, a share of the background's."""
-    config = net.head.config
-    background = config.labels.index(config.background) if config.background else -1
+    background = net.labels.index(net.background) if net.background else -1
     actions, others = np.flatnonzero(numbers != background), np.flatnonzero(numbers == background)
     count = min(len(others), math.ceil(len(actions) * recipe.background_share))
     chosen = np.concatenate([actions, rng.choice(others, count, replace=False)]) if count else actions
@@ -207,7 +206,7 @@ def _order(numbers: npt.NDArray[np.intp], net: Recogniser, recipe: Recipe, rng: 
 
 
 def _batches(
-    samples: Samples, numbers: npt.NDArray[np.intp], net: Recogniser, recipe: Recipe, rng: np.random.Generator
+    samples: Samples, numbers: npt.NDArray[np.intp], net: ClipNet, recipe: Recipe, rng: np.random.Generator
 ) -> Iterator[Batch]:
     order = _order(numbers, net, recipe, rng)
     shortest, longest = recipe.frames
@@ -225,9 +224,9 @@ def _batches(
         yield Batch(clips, flows, torch.from_numpy(numbers[chosen]))
 
 
-def _step(net: Recogniser, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe) -> dict[str, float]:
-    recognition = net(batch.clips, with_flow=bool(recipe.flow))
-    weights = torch.ones(len(net.head.config.labels))
+def _step(net: ClipNet, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe) -> dict[str, float]:
+    recognition = net(batch.clips, with_flow=True) if recipe.flow else net(batch.clips)
+    weights = torch.ones(len(net.labels))
     loss = clip_loss(recognition, batch.labels, weights, recipe.smoothing, recipe.each)
     accuracy = (recognition.scores.argmax(1) == batch.labels).float().mean()
     result = {"loss": loss.item(), "accuracy": accuracy.item()}
@@ -244,20 +243,18 @@ def _step(net: Recogniser, optimizer: torch.optim.Optimizer, batch: Batch, recip
 
 
 @torch.no_grad()
-def clip_scores(net: Recogniser, videos: Sequence[Video]) -> Tensor:
+def clip_scores(net: ClipNet, videos: Sequence[Video]) -> Tensor:
     """Mean probabilities (clips, classes) of whole clips as the runtime shows them; ``net`` in eval mode."""
-    fps = net.imfe.config.fps
-    return torch.cat([net([torch.from_numpy(v.frames[runtime_frames(v, fps)])]).scores for v in videos])
+    return torch.cat([net([torch.from_numpy(v.frames[runtime_frames(v, net.fps)])]).scores for v in videos])
 
 
-def clip_accuracy(net: Recogniser, samples: Samples) -> dict[str, float]:
+def clip_accuracy(net: ClipNet, samples: Samples) -> dict[str, float]:
     """Share of clips named rightly, the background left out on both sides; and the mean log loss with it."""
-    config = net.head.config
-    truth = np.array([config.labels.index(clip.label) for clip in samples.clips])
+    truth = np.array([net.labels.index(clip.label) for clip in samples.clips])
     scores = clip_scores(net, samples.videos).numpy()
     loss = -np.log(scores[np.arange(len(truth)), truth].clip(1e-6)).mean()
-    if config.background:
-        background = config.labels.index(config.background)
+    if net.background:
+        background = net.labels.index(net.background)
         scores[:, background] = -1
         scores, truth = scores[truth != background], truth[truth != background]
     right = float((scores.argmax(1) == truth).mean()) if len(truth) else math.nan
