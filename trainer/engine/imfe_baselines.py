@@ -1,0 +1,68 @@
+"""What IMFE is judged against, trained on the same clips by the same loop.
+
+- ``AppearanceNet``: single pictures, their opinions averaged over the clip. It shows how much of a data set can be
+  guessed from what people and places look like, without any motion.
+- ``FlowNet``: the two-stream way that IMFE replaces: optical flow (OpenCV's DIS), a small convolutional network over
+  the flow of six frames, and the same graph head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainer.data.flow import grid_flow
+from trainer.engine.imfe_recogniser import ClipNet, Recognition, flow_target, padded
+from trainer.nets.imfe import FeatureEncoder, ImfeConfig, ResidualHead, region_pool_matrix
+from trainer.nets.rtstgcn import RtStgcn
+
+
+class AppearanceNet(ClipNet):
+    """Every ``hop``-th picture by itself: IMFE's encoder and residual head, without what lies between them."""
+
+    def __init__(
+        self, config: ImfeConfig, labels: Sequence[str], background: str | None, hop: int, dropout: float
+    ) -> None:
+        super().__init__(labels, background, config.fps)
+        self.hop = hop
+        self.mean, self.std = torch.tensor(config.mean), torch.tensor(config.std)
+        self.encoder = FeatureEncoder(config.encoder, config.fmap_channels)
+        self.head = ResidualHead(config.fmap_channels, config.head)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(config.feature_dim, len(labels)))
+
+    def forward(self, clips: Sequence[Tensor]) -> Recognition:
+        chosen = [clip[:: self.hop] for clip in clips]
+        x = ((torch.cat(chosen).float() - self.mean) / self.std).movedim(-1, 1)  # (frames, 3, H, W)
+        features = self.head(self.encoder(x.contiguous(memory_format=torch.channels_last))).mean((2, 3))
+        return Recognition(*padded(self.classify(features), [len(clip) for clip in chosen]), flow=None)
+
+
+class FlowNet(ClipNet):
+    """The flow of a clip's pairs on the 8-pixel grid -> three convolutions -> regions -> RT-ST-GCN."""
+
+    WIDTHS = (32, 48, 64)
+    region_pool: Tensor
+
+    def __init__(self, config: ImfeConfig, head: RtStgcn, hop: int) -> None:
+        super().__init__(head.config.labels, head.config.background, config.fps)
+        self.hop, self.clip_length = hop, config.clip_length
+        c1, c2, c3 = self.WIDTHS
+        self.motion = nn.Sequential(
+            *self._conv(2 * (config.clip_length - 1), c1, 1), *self._conv(c1, c2, 2), *self._conv(c2, c3, 2)
+        )
+        self.head = head
+        pool = region_pool_matrix(config.last_map_size, config.region_grid)
+        self.register_buffer("region_pool", pool, persistent=False)
+
+    @staticmethod
+    def _conv(c_in: int, c_out: int, stride: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(c_in, c_out, 3, stride, padding=1), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)
+
+    def forward(self, clips: Sequence[Tensor]) -> Recognition:
+        flows = [torch.from_numpy(grid_flow(clip.numpy())) for clip in clips]
+        windows = flow_target(flows, self.clip_length, self.hop).flatten(1, 2)  # (windows, 2 pairs, h, w)
+        regions = self.motion(windows).flatten(2) @ self.region_pool  # (windows, C, V)
+        trials, valid = padded(regions, [(len(flow) + 1 - self.clip_length) // self.hop + 1 for flow in flows])
+        return Recognition(self.head(trials.transpose(1, 2)).transpose(1, 2), valid, flow=None)
