@@ -106,7 +106,8 @@ def open_split(root: Path, split: str, classes: int, layout: Layout = "dir") -> 
     sources = _directory(root / split) if layout == "dir" else _single_file(root, split)
     if not sources:
         raise InputError(f"{root}: the split '{split}' has no trials")
-    expected = sources[0].features.shape[0], sources[0].features.shape[2]
+    shape = sources[0].features.shape
+    expected = (shape[0], shape[2]) if len(shape) > 2 else (0, 0)
     for source in sources:
         _check(source, classes, expected)
     return TrialSet(tuple(sources), classes)
@@ -171,14 +172,14 @@ def read_label_file(file: Path) -> LabelArray:
         rows = [row for row in csv.reader(file.read_text(encoding="utf-8").splitlines()) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: cannot be read as CSV: {error}") from error
-    if rows and not any(cell.strip().lstrip("+-").replace(".", "", 1).isdigit() for cell in rows[0]):
+    if rows and not any(_is_number(cell) for cell in rows[0]):
         rows = rows[1:]
     if len(rows) > 1 and max(map(len, rows)) > 1:
         raise InputError(f"{file}: expected one class index a line, found {max(map(len, rows))} columns")
     values = np.zeros(sum(map(len, rows)))
     for i, cell in enumerate(cell for row in rows for cell in row):
         try:
-            values[i] = float(cell)  # published files write 3 as 3.0
+            values[i] = float(cell)  # published files write 3 as 3.000e+00
         except ValueError as error:
             raise InputError(f"{file}: expected class indices, found {cell[:40]!r} on line {i + 1}") from error
     if not np.array_equal(values, np.round(values)):
@@ -186,13 +187,21 @@ def read_label_file(file: Path) -> LabelArray:
     return values.astype(np.int64)
 
 
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """Unpickles lists, numbers, strings and numpy arrays; any other name in the file is refused, not looked up."""
 
     ALLOWED = frozenset(
-        (module, name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "scalar")
+        (f"{core}.{module}", name)
+        for core in ("numpy.core", "numpy._core")
+        for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
     ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
     def find_class(self, module: str, name: str) -> Any:
