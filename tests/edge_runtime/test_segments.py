@@ -95,7 +95,7 @@ def test_bodies_are_followed_apart() -> None:
     assert {(s.body, s.label) for s in segmenter.finish()} == {(0, "wave"), (1, "push")}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_segments_are_in_order_apart_and_long_enough_whatever_comes(seed: int) -> None:
     chance = random.Random(seed)

@@ -55,7 +55,7 @@ def test_only_the_chosen_actions_are_kept(tmp_path: Path) -> None:
 
 def test_of_a_long_action_the_end_is_kept(tmp_path: Path) -> None:
     sink = Clips(tmp_path, INFO, now=lambda: NOON)
-    show(sink, MEMORY_S + 20, fps=5)
+    show(sink, MEMORY_S + 20, fps=2)
     sink.emit(Segment("hug", 1.0, MEMORY_S + 19, 0.9))
     (clip,) = tmp_path.iterdir()
     assert length_s(clip) == pytest.approx(MEMORY_S, abs=1)

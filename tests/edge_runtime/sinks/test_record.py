@@ -48,8 +48,8 @@ def read(path: Path) -> list[Image]:
     "size", [(1, 1), (2, 3000), (37, 53), (240, 320), (1920, 1080), (4320, 7680)], ids=lambda s: f"{s[1]}x{s[0]}"
 )
 def test_a_picture_of_any_size_makes_a_playable_file(tmp_path: Path, size: tuple[int, int]) -> None:
-    frames = record(tmp_path / "out.mp4", [(i / 10, grey(*size)) for i in range(5)])
-    assert len(frames) == 5
+    frames = record(tmp_path / "out.mp4", [(i / 10, grey(*size)) for i in range(2)])
+    assert len(frames) == 2
     assert MIN_SIDE <= max(frames[0].shape) <= MAX_SIDE
     assert all(side % 2 == 0 for side in frames[0].shape[:2])
 
