@@ -109,18 +109,25 @@ class Samples:
 
 
 def build(recipe: Recipe, labels: Sequence[str], background: str | None) -> Recogniser:
-    """The untrained network for these classes."""
+    """The untrained networks for these classes."""
+    head = build_head(recipe, labels, background, recipe.imfe.feature_dim)
+    return Recogniser(Imfe(recipe.imfe), head, recipe.hop)
+
+
+def build_head(recipe: Recipe, labels: Sequence[str], background: str | None, channels: int) -> RtStgcn:
+    """The recipe's RT-ST-GCN over image regions of so many channels."""
     imfe, width = recipe.imfe, recipe.head_channels
-    head = NetworkConfig(
-        in_channels=imfe.feature_dim,
-        graph=region_grid(*imfe.region_grid),
-        labels=tuple(labels),
-        layers=tuple(LayerConfig(width, width, taps, dropout=recipe.dropout) for taps in recipe.head_taps),
-        fps=imfe.fps / recipe.hop,
-        source="regions",
-        background=background,
+    return RtStgcn(
+        NetworkConfig(
+            in_channels=channels,
+            graph=region_grid(*imfe.region_grid),
+            labels=tuple(labels),
+            layers=tuple(LayerConfig(width, width, taps, dropout=recipe.dropout) for taps in recipe.head_taps),
+            fps=imfe.fps / recipe.hop,
+            source="regions",
+            background=background,
+        )
     )
-    return Recogniser(Imfe(imfe), RtStgcn(head), recipe.hop)
 
 
 def train(
