@@ -6,6 +6,7 @@ A graph file is JSON: ``{"num_node": V, "edge": [[i, j], ...], "center": node}``
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 from edge_runtime.models.metadata import Graph
 
+log = logging.getLogger(__name__)
+
 Strategy = Literal["uniform", "distance", "spatial"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
@@ -24,23 +27,27 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 DEGREE_OFFSET = 1e-3
 
 _PACKAGED = Path(__file__).parent / "skeletons"
+# named by a published configuration, but never published itself
+_INSTEAD = {"imu_fogit_ABCD.json": "imu-fog-7.json"}
 
 
 def load_graph(path: str | Path) -> Graph:
-    """A graph file, or the packaged one of that file name when there is no such file (``pku-mmd.json``, ...).
+    """A graph file, or the packaged one of that file name when there is no such file (``pku-mmd.json``, ...): said so.
 
     Raises:
         InputError: no such file, not a graph, or a node number out of range.
     """
     file = Path(path)
-    if not file.is_file() and (_PACKAGED / file.name).is_file():
-        file = _PACKAGED / file.name
+    packaged = _PACKAGED / _INSTEAD.get(file.name, file.name)
+    if not file.is_file() and packaged.is_file():
+        log.info("graph %s is not here; using the packaged %s", path, packaged.name)
+        file = packaged
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        packaged = ", ".join(sorted(item.name for item in _PACKAGED.glob("*.json")))
+        known = ", ".join(sorted(item.name for item in _PACKAGED.glob("*.json")))
         raise InputError(
-            f"cannot read graph {path}: {error.strerror}; give a graph file or one of the packaged {packaged}"
+            f"cannot read graph {path}: {error.strerror}; give a graph file or one of the packaged {known}"
         ) from error
     except ValueError as error:
         raise InputError(f"graph {file} is not JSON: {error}") from error
