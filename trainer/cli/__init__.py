@@ -20,6 +20,15 @@ GROUPS = {
     "imfe": "the motion feature network: six RGB frames -> one feature",
     "rtstgcn": "the graph network that names actions, and the family it is judged against",
 }
+# the family's commands are rtstgcn's; the name says which network the configuration is expected to be of
+FAMILY = {
+    "stgcn": "st-gcn",
+    "costgcn": "co-st-gcn",
+    "aagcn": "aa-gcn",
+    "shiftgcn": "shift-gcn",
+    "msgcn": "ms-gcn",
+    "mstcn": "ms-tcn",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,10 +39,18 @@ def build_parser() -> argparse.ArgumentParser:
     for name, purpose in GROUPS.items():
         group = commands.add_parser(name, help=purpose, description=purpose)
         groups[name] = group.add_subparsers(metavar="COMMAND", required=True)
+    family = []
+    for name, network in FAMILY.items():
+        purpose = f"the commands of rtstgcn for a configuration of {network}"
+        group = commands.add_parser(name, help=purpose, description=purpose)
+        group.set_defaults(network=network)
+        family.append(group.add_subparsers(metavar="COMMAND", required=True))
     for module in sorted(item.name for item in pkgutil.iter_modules(__path__) if not item.name.startswith("_")):
         head, _, tail = module.partition("_")
         subparsers, name = (groups[head], tail) if tail and head in groups else (commands, module)
-        importlib.import_module(f"{__name__}.{module}").add_parser(subparsers, name.replace("_", "-"))
+        command = importlib.import_module(f"{__name__}.{module}")
+        for place in (subparsers, *(family if head == "rtstgcn" else ())):
+            command.add_parser(place, name.replace("_", "-"))
     return parser
 
 

@@ -60,6 +60,9 @@ def open_run(args: argparse.Namespace) -> Run:
     data = replace(training.data, data=args.data or training.data.data, out=args.out or training.data.out)
     training = replace(training, data=data)
     options = options_of(raw, args.config)
+    expected = getattr(args, "network", None)
+    if expected and options.network != expected:
+        raise InputError(f"{args.config}: is a configuration of {options.network}, this command's is {expected}")
     labels = _labels(options, data.data, given=args.data is not None)
     checkpoint.seed_everything(training.optimizer.seed)  # the first weights belong to the run
     net = build(options, labels)

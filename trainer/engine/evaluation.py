@@ -42,10 +42,19 @@ def checkpoint_logits(net: GraphNetwork, weights: Path, options: TrainingOptions
     Raises:
         InputError: the checkpoint is missing, damaged, or does not fit the network.
     """
-    load_state(net, checkpoint.load(weights), "model_state_dict", str(weights), optional=OPTIONAL)
+    load_weights(net, weights)
     net.to(world.device).eval()
     passes = Passes(options.segment, 1, options.optimizer.amp, world.device)
     return lambda features: predict(net, features, passes)
+
+
+def load_weights(net: GraphNetwork, weights: Path) -> None:
+    """Load a checkpoint into ``net``.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged, or does not fit the network.
+    """
+    load_state(net, checkpoint.load(weights), "model_state_dict", str(weights), optional=OPTIONAL)
 
 
 def streamed_logits(file: Path, labels: tuple[str, ...]) -> Predict:
