@@ -93,7 +93,10 @@ def step(how: Hysteresis, background: str | None, state: State, result: Result) 
         segments = _report(how, background, state.open, last, result.body)
         now_open = None
         # the next one cannot have begun before this one ended
-        runs = {label: replace(run, start=max(run.start, min(last.end, run.end))) for label, run in runs.items()}
+        runs = {
+            label: replace(run, start=max(run.start, last.end), end=max(run.end, last.end))
+            for label, run in runs.items()
+        }
     if takes_over:
         now_open = leader
     runs = {
