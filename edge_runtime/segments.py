@@ -1,9 +1,9 @@
 """From one opinion a hop to actions with a start and an end.
 
-    raw best      none none wave wave none wave wave wave none none none none
-    smoothed wave             /‾‾‾‾‾‾‾‾\\____/‾‾‾‾‾‾‾‾‾‾‾‾‾‾\\______            enter ‑ ‑ ‑ ‑
-                                                                                leave . . . .
-    segment                 |<──────── wave ────────>|
+    result names      none none wave wave push wave wave wave none none none none
+    smoothed wave     .0   .0   .4   .6   .4   .6   .7   .8   .5   .3   .2   .1
+                                     ^ enter (0.5)            none leads ^
+    segment                     [---------- wave ----------]
 
 - Scores are smoothed by an exponential mean over *time* (``smoothing_s``), so that 5 and 60 results a second behave
   alike.
