@@ -1,9 +1,9 @@
-"""What measuring costs: ``python -m benchmarks.instrumentation [--model FILE|NAME]``.
+"""What measuring costs: ``python -m benchmarks.instrumentation [--model FILE|NAME] [--trace]``.
 
 Two answers, both from this run:
 
-- *direct*: the calls that one frame causes (every stage's clock readings, histogram, window, misses, worst frames, and
-  the trace), timed alone in a tight loop;
+- *direct*: the calls that one frame causes (every stage's clock readings, histogram, window, misses, worst frames; with
+  ``--trace`` the trace), timed alone in a tight loop;
 - *paired*: the model's throughput with all of that against the same model with none, in turns, with the 95 %
   confidence interval of the ratio.
 
@@ -87,19 +87,22 @@ def direct_us(times: StageTimes, hop: int, frames: int = 6000) -> float:
     return statistics.median(rounds)
 
 
-def watched(folder: Path, fps: float, hop: int) -> StageTimes:
-    """Stage times that go where ``edge-run --report --trace`` sends them."""
+def watched(trace: Path | None, fps: float, hop: int) -> StageTimes:
+    """Stage times that go where ``edge-run`` sends them."""
     times, monitor = StageTimes(), StageMonitor(Budgets.derive(fps, hop))
     times.watch(lambda stage, start_ns, end_ns, frame: monitor.record(stage, end_ns - start_ns, frame))
-    times.watch(Trace(folder / "trace.json").watch)
+    if trace is not None:
+        times.watch(Trace(trace).watch)
     return times
 
 
-def paired(models: Models, recording: Recording, folder: Path, seconds: float) -> tuple[float, float, float, float]:
+def paired(
+    models: Models, recording: Recording, trace: Path | None, seconds: float
+) -> tuple[float, float, float, float]:
     """Milliseconds a frame unmeasured, and the ratio of measured to unmeasured time with its interval."""
     switch = Switch()
     recogniser, _ = open_recogniser(models, observe=switch)
-    times = watched(folder, models.fps, recogniser.hop)
+    times = watched(trace, models.fps, recogniser.hop)
     sides = [Switched(recogniser, switch, None), Switched(recogniser, switch, times)]
     table, _ = in_turns(sides, recording, seconds=seconds, rounds=60, clock=time.thread_time_ns)
     return (statistics.median(table[:, 0]), *ratio_to_first(table, 1))
@@ -110,6 +113,7 @@ def main() -> int:
     parser.add_argument("--model", default="demo", help="imfe.onnx, rtstgcn.onnx or a zoo name (default: demo)")
     parser.add_argument("--head", help="as edge-run")
     parser.add_argument("--duration", type=float, default=20.0, help="seconds of the paired measurement (default 20)")
+    parser.add_argument("--trace", action="store_true", help="as edge-run --trace: every stage of every frame kept too")
     options = parser.parse_args()
     models = load_models(options.model, options.head)
     metadata = models.main.metadata
@@ -118,8 +122,9 @@ def main() -> int:
     else:
         recording = Recording.of(DemoSource(), models.fps)
     with tempfile.TemporaryDirectory() as folder:
-        cost_us = direct_us(watched(Path(folder), models.fps, hop=6), hop=6)
-        bare_ms, ratio, low, high = paired(models, recording, Path(folder), options.duration)
+        trace = Path(folder) / "trace.json" if options.trace else None
+        cost_us = direct_us(watched(trace, models.fps, hop=6), hop=6)
+        bare_ms, ratio, low, high = paired(models, recording, trace, options.duration)
     print(f"direct   {cost_us:6.2f} us a frame (at most {MOST_US_A_FRAME:g})")
     print(f"         {cost_us / bare_ms / 10:6.2f} % of this model's {bare_ms:.2f} ms a frame")
     print(f"paired   {ratio - 1:+6.2%} time a frame, 95 % interval {low - 1:+.2%} to {high - 1:+.2%}")
