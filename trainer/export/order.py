@@ -16,20 +16,26 @@ import onnx
 from onnx import helper, numpy_helper
 
 
-def write_after(model: onnx.ModelProto, order: Mapping[str, str]) -> None:
+def write_after(model: onnx.ModelProto, order: Mapping[str, str], copies: Mapping[str, str]) -> None:
     """Change the graph so that tensor ``key`` (N, V, C) is written after tensor ``order[key]`` (N, V, any) has been.
 
     ``key`` is either the output of a Reshape, which then waits with all that follows from it, or an output of the
     graph, which becomes a late copy of the tensor that it was. The free size N is what keeps onnxruntime from folding
-    the shape into a constant at load.
+    the shape into a constant at load. ``copies`` is what :func:`copies_of` has said before onnxsim ran.
     """
     graph = model.graph
     channels = {
         value.name: value.type.tensor_type.shape.dim[2].dim_value for value in graph.output if value.name in order
     }
+    for output in channels:
+        _rename(graph, output, _early(output))
+    made = {name for node in graph.node for name in node.output}
     for key, before in order.items():
+        if before not in made:  # onnxsim has kept it under the name of the output that was a copy of it
+            before = _early(copies[before])
         if key in channels:
-            _copy_late(graph, key, _shape_after(graph, key, before, channels[key]))
+            shape = _shape_after(graph, key, before, channels[key])
+            graph.node.append(helper.make_node("Reshape", [_early(key), shape], [key], name=f"{key}.copy"))
         else:
             reshape = next(node for node in graph.node if key in node.output)
             target = next(item for item in graph.initializer if item.name == reshape.input[1])
@@ -48,15 +54,23 @@ def _shape_after(graph: onnx.GraphProto, key: str, before: str, channels: int) -
     return shape
 
 
-def _copy_late(graph: onnx.GraphProto, output: str, shape: str) -> None:
-    """Make ``output`` a copy that waits for ``shape``; inside the graph the tensor goes by another name."""
-    early = f"{output}.early"
+def copies_of(model: onnx.ModelProto, order: Mapping[str, str]) -> dict[str, str]:
+    """Tensors of which an output in ``order`` is a plain copy, and that output; to be asked before onnxsim runs."""
+    outputs = {value.name for value in model.graph.output if value.name in order}
+    return {node.input[0]: node.output[0] for node in model.graph.node if node.output[0] in outputs}
+
+
+def _early(output: str) -> str:
+    """The name inside the graph of a tensor that leaves it late."""
+    return f"{output}.early"
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     for node in graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
-                if name == output:
-                    names[index] = early
-    graph.node.append(helper.make_node("Reshape", [early, shape], [output], name=f"{output}.copy"))
+                if name == old:
+                    names[index] = new
 
 
 def _sort(graph: onnx.GraphProto) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import EdgeError, InputError
 from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.metadata import Metadata, to_props
-from trainer.export.order import write_after
+from trainer.export.order import copies_of, write_after
 
 # Largest difference to torch over the largest value. Summing in another order costs about 1e-6; a wrong graph, 1e-1.
 TOLERANCE = 1e-4
@@ -50,7 +50,7 @@ def write_model(
     simplified, agrees = onnxsim.simplify(model)
     if not agrees:
         raise ParityError(f"{out.name}: onnxsim changed what the graph computes; nothing was written")
-    write_after(simplified, order or {})
+    write_after(simplified, order or {}, copies_of(model, order or {}))
     onnx.helper.set_model_props(simplified, to_props(metadata))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
