@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edge_runtime.bench.replay import PacedSource, Recording
@@ -42,9 +40,11 @@ class Engine:
     times: StageTimes
 
     @classmethod
-    def open(cls, models: Models, *, hop: int | None, threads: int, provider: str) -> Engine:
+    def open(cls, models: Models, *, hop: int | None, threads: int, provider: str, spin: bool) -> Engine:
         times = StageTimes()
-        recogniser, providers = open_recogniser(models, observe=times, hop=hop, threads=threads, provider=provider)
+        recogniser, providers = open_recogniser(
+            models, observe=times, hop=hop, threads=threads, provider=provider, spin=spin
+        )
         return cls(models, recogniser, providers, times)
 
 
@@ -168,10 +168,3 @@ def _try_streams(
         "p99_ms": None if p99 is None else p99 / 1e6,
         "fits": not hopeless and p99 is not None and p99 <= budget_ms * 1e6,
     }
-
-
-def remove_old_report(folder: Path) -> None:
-    """A report that is no longer true must not lie there while, or after, a new one fails."""
-    for name in ("report.json", "report.html"):
-        with suppress(FileNotFoundError):
-            (folder / name).unlink()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
-from edge_runtime.cli.options import OneLineParser, positive, whole_number
+from edge_runtime.cli.options import OneLineParser, positive, threads_or_auto, whole_number
 from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help and a wrong option need neither
@@ -52,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
     )
     model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx beside the model")
     model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
-    model.add_argument("--threads", metavar="N", type=whole_number, default=1, help="for one operator (default 1)")
+    model.add_argument("--threads", metavar="N|auto", type=threads_or_auto, help="per operator (default auto)")
+    model.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")
     model.add_argument("--provider", metavar="NAME", default="cpu", help="onnxruntime's: cpu, cuda, … (default cpu)")
     load = parser.add_argument_group("load")
     load.add_argument(
@@ -97,15 +98,19 @@ def _measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
     from edge_runtime.pipeline.budgets import Budgets, read_overrides
     from edge_runtime.report.report import with_verdict, write
     from edge_runtime.sinks.jsonl import JsonLines
+    from edge_runtime.streams.threads import choose_threads
 
     old = read_report(options.compare) if options.compare else None
     overrides = read_overrides(options.budgets) if options.budgets else None
     all_models = [load_models(name, options.head) for name in options.models or [options.model]]
     models = all_models[0]
     recording = _recording(options, models)
+    threads = options.threads or choose_threads(models.main, hop=options.hop, provider=options.provider).threads
 
     def open_engine(which: Models = models) -> Engine:
-        return measure.Engine.open(which, hop=options.hop, threads=options.threads, provider=options.provider)
+        return measure.Engine.open(
+            which, hop=options.hop, threads=threads, provider=options.provider, spin=options.spin
+        )
 
     engine = open_engine()
     recogniser = engine.recogniser
@@ -123,7 +128,7 @@ def _measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
         budgets,
         seconds=options.duration,
         policy=options.policy,
-        settings=_settings(options, recording),
+        settings={"threads": threads} | _settings(options, recording),
         command=command,
         sinks=[JsonLines(str(samples))],
     )
@@ -174,11 +179,11 @@ def _recording(options: argparse.Namespace, models: Models) -> Recording:
 
 def _prepare(folder: Path) -> Path:
     """The folder, emptied of an earlier report; where the raw samples go."""
-    from edge_runtime.bench.measure import remove_old_report
+    from edge_runtime.report.report import remove
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        remove_old_report(folder)
+        remove(folder)
     except OSError as error:
         raise InputError(f"--out {folder}: {error.strerror}; name a folder that can be written to") from None
     return folder / "results.jsonl"
@@ -187,7 +192,7 @@ def _prepare(folder: Path) -> Path:
 def _settings(options: argparse.Namespace, recording: Recording) -> dict[str, Any]:
     size = sum(frame.nbytes for frame in recording.frames) / 2**20
     return {
-        "threads": options.threads,
+        "spin": options.spin,
         "provider": options.provider,
         "offered_fps": recording.fps,
         "arrivals": "open loop: each frame is stamped when it is due",

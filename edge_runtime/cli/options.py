@@ -24,6 +24,11 @@ def whole_number(text: str) -> int:
     return value
 
 
+def threads_or_auto(text: str) -> int | None:
+    """None for ``auto``: found by running the model."""
+    return None if text == "auto" else whole_number(text)
+
+
 def positive(text: str) -> float:
     """Above 0, and finite."""
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
-from edge_runtime.cli.options import OneLineParser, positive, whole_number
+from edge_runtime.cli.options import OneLineParser, positive, threads_or_auto, whole_number
 from edge_runtime.cli.outputs import add_output_options
 from edge_runtime.cli.watch import add_watch_options
 from edge_runtime.redaction import install as install_redaction
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx beside the model")
     model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
     model.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: imfe.int8.onnx beside it")
-    model.add_argument("--threads", metavar="N|auto", type=_threads, default=None, help="per operator (default auto)")
+    model.add_argument("--threads", metavar="N|auto", type=threads_or_auto, help="per operator (default auto)")
     model.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")
     model.add_argument("--provider", metavar="NAME", default="cpu", help="onnxruntime's: cpu, cuda, … (default cpu)")
 
@@ -158,10 +158,6 @@ def _leave(code: int) -> NoReturn:
 def _log_to_stderr() -> None:
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the live status line stands where the cursor is
     logging.basicConfig(level=logging.WARNING, format=f"{clear}edge-run: %(message)s")
-
-
-def _threads(text: str) -> int | None:
-    return None if text == "auto" else whole_number(text)
 
 
 if __name__ == "__main__":

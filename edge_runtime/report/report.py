@@ -132,6 +132,16 @@ def write(report: dict[str, Any], folder: Path) -> None:
         unfinished.replace(folder / name)
 
 
+def remove(folder: Path) -> None:
+    """Take away an earlier report: it must not lie there while a new run goes on, nor after one that failed.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for name in (JSON_NAME, HTML_NAME):
+        (folder / name).unlink(missing_ok=True)
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of ``report.json``."""
     text = resources.files("edge_runtime.report").joinpath("report.schema.json").read_text(encoding="utf-8")

@@ -47,7 +47,7 @@ class ReportSink:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         if folder is not None:
-            _must_be_writable(folder)
+            _prepare(folder)
         self.frames: Callable[[], dict[str, Any]] | None = None
         self._monitor = monitor
         self._kind = kind
@@ -149,9 +149,10 @@ class ReportSink:
             report.write(self.report(), self._folder)
 
 
-def _must_be_writable(folder: Path) -> None:
+def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        report.remove(folder)
     except OSError as error:
         raise InputError(f"report folder {folder}: {error.strerror}; name one that can be written to") from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from edge_runtime.bench.measure import remove_old_report, streams_that_fit, throughput, warm_up
+from edge_runtime.bench.measure import streams_that_fit, throughput, warm_up
 from edge_runtime.pipeline.budgets import Budgets
 from tests.edge_runtime.bench.test_replay import MS, THREE, Clock
 from tests.edge_runtime.pipeline.fakes import FakeRecogniser
@@ -69,10 +67,3 @@ def test_throughput_counts_what_it_ran_and_leaves_no_state_behind() -> None:
 def test_warming_up_runs_at_least_to_the_first_result() -> None:
     recogniser = FakeRecogniser(hop=7)
     assert warm_up(recogniser, THREE, seconds=0)["frames"] == 7
-
-
-def test_an_old_report_does_not_survive_a_run_that_fails(tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text("{}")
-    remove_old_report(tmp_path)
-    remove_old_report(tmp_path)
-    assert list(tmp_path.iterdir()) == []

@@ -127,7 +127,8 @@ def test_the_sink_writes_when_it_is_closed(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["stages"] == as_read(report)["stages"]
 
 
-def test_a_run_without_a_summary_leaves_no_report(tmp_path: Path) -> None:
+def test_a_run_without_a_summary_leaves_no_report_nor_an_earlier_one(tmp_path: Path) -> None:
+    fixture.run(tmp_path, seconds=1)
     sink = ReportSink(StageMonitor(Budgets.derive(30, 6)), folder=tmp_path)
     sink.close()
     assert list(tmp_path.iterdir()) == []
