@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_runtime.bench.replay import PacedSource, Recording
@@ -57,7 +57,12 @@ def throughput(recogniser: Recogniser, recording: Recording, seconds: float) -> 
     """Frames a second on one thread, closed-loop, preprocessing included."""
     ran = _closed_loop(recogniser, recording, seconds)
     rate = ran["frames"] / ran["seconds"]
-    return {**ran, "frames_per_s": rate, "times_real_time": rate / recogniser.fps}
+    return {**ran, "frames_per_s": rate, "times_real_time": rate / _taken_fps(recogniser, recording)}
+
+
+def _taken_fps(recogniser: Recogniser, recording: Recording) -> float:
+    """Frames a second that the network takes of this source: of a faster one the rest is left out by the pipeline."""
+    return min(recogniser.fps, recording.fps)
 
 
 def _closed_loop(recogniser: Recogniser, recording: Recording, seconds: float) -> dict[str, float]:
@@ -117,7 +122,8 @@ def streams_that_fit(
     Tried are ``guess`` streams, then half as many again while they fit, then between the most that fitted and the
     fewest that did not; each for ``seconds``.
     """
-    recognisers: list[Recogniser] = []
+    recognisers = [open_one()]
+    recording = replace(recording, fps=_taken_fps(recognisers[0], recording))
     tried: list[dict[str, Any]] = []
     fits, too_many = 0, MAX_STREAMS + 1
     count = min(max(guess, 1), MAX_STREAMS)

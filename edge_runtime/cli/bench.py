@@ -139,7 +139,7 @@ def _measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
         recording,
         budgets,
         seconds=part,
-        guess=int(throughput["frames_per_s"] / recording.fps),
+        guess=int(throughput["times_real_time"]),
     )
     if len(all_models) > 1:
         _say(f"{len(all_models)} models in turns, {options.duration:.0f} s")

@@ -320,7 +320,7 @@ def _throughput(report: dict[str, Any]) -> str:
     return _card(
         "As fast as it can",
         f"<p><b>{_value(report, 'throughput/frames_per_s')}</b> frames a second, "
-        f"{_value(report, 'throughput/times_real_time')} times the source's rate</p>",
+        f"{_value(report, 'throughput/times_real_time')} times what the network takes of the source</p>",
         note="frames handed over without waiting, measured apart from the latencies above",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_runtime.bench.measure import streams_that_fit, throughput, warm_up
@@ -53,6 +55,22 @@ def test_a_late_result_of_any_stream_counts_from_when_its_frame_was_due() -> Non
     two = next(one for one in found["tried"] if one["streams"] == 2)
     assert two["p99_ms"] == pytest.approx(30, rel=0.01)
     assert two["results"] == 200
+
+
+def test_of_a_faster_camera_the_networks_rate_counts() -> None:
+    """Shows that at 30 FPS a network of 10 FPS still has room for three streams of 30 ms a frame."""
+    clock = Clock()
+    found = streams_that_fit(
+        lambda: recogniser_taking(30, clock),
+        replace(THREE, fps=30.0),
+        Budgets.derive(10.0, 2),
+        seconds=20,
+        guess=3,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    assert found["fits"] == 3
+    assert throughput(FakeRecogniser(fps=10.0), replace(THREE, fps=30.0), 0)["times_real_time"] > 0
 
 
 def test_throughput_counts_what_it_ran_and_leaves_no_state_behind() -> None:
