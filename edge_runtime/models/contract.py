@@ -10,6 +10,7 @@ from edge_runtime.models.metadata import ImfeMetadata, Metadata, RtStgcnLayer, R
 MAX_SIDE = 8192  # pixels
 MAX_CLIP = 256  # frames
 MAX_NODES = 4096
+MAX_CHANNELS = 65_536
 MAX_LAYERS = 256
 MAX_STATE_BYTES = 2**30
 # inputs and outputs of an IMFE's stages; the head's one input is an inner tensor of any name
@@ -41,6 +42,7 @@ def _check_imfe(meta: ImfeMetadata, graph: onnx.GraphProto) -> None:
     _require(bool(meta.hops) and all(1 <= hop <= meta.clip_length for hop in meta.hops), f"hops {meta.hops}")
     _require(0 < meta.fps <= 1000, f"fps {meta.fps}")
     _require(all(1 <= side <= MAX_NODES for side in meta.region_grid), f"region_grid {meta.region_grid}")
+    _require(1 <= meta.feature_dim <= MAX_CHANNELS, f"feature_dim {meta.feature_dim}")
     _require(set(meta.stages) == set(STAGES), f"stages {sorted(meta.stages)}, expected {sorted(STAGES)}")
     for name, (inputs, outputs) in STAGES.items():
         stage = meta.stages[name]
@@ -69,11 +71,13 @@ def _check_rtstgcn(meta: RtStgcnMetadata, graph: onnx.GraphProto) -> None:
     _require(1 <= len(meta.layers) <= MAX_LAYERS, f"{len(meta.layers)} layers")
     _require(0 < meta.fps <= 10_000, f"fps {meta.fps}")
     _require(bool(meta.labels), "labels: there is none")
+    _require(1 <= meta.in_channels <= MAX_CHANNELS, f"in_channels {meta.in_channels}")
     _require(meta.background is None or meta.background in meta.labels, f"background '{meta.background}' is no label")
     inputs: Shapes = {"x": (UNKNOWN, meta.in_channels, nodes)}
     outputs: Shapes = {"logits": (UNKNOWN, len(meta.labels))}
     for i, layer in enumerate(meta.layers):
-        _require(layer.taps >= 1 and layer.dilation >= 1 and layer.residual_delay >= 0, f"layers[{i}]: {layer}")
+        counts = (layer.in_channels, layer.out_channels, layer.taps, layer.dilation)
+        _require(min(counts) >= 1 and layer.residual_delay >= 0, f"layers[{i}]: {layer}")
         state = (UNKNOWN, nodes, layer.out_channels)
         outputs[f"entering.{i}"] = state
         if layer.memory == "sum":
