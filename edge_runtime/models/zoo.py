@@ -75,12 +75,19 @@ def locate(reference: str | Path) -> Path:
         InputError: neither a file nor a name of the zoo.
     """
     path = Path(reference)
-    if path.exists() or path.is_symlink():
+    try:
+        is_file, is_there = path.is_file(), path.exists() or path.is_symlink()
+    except OSError as error:  # a path too long, or a folder that may not be read
+        raise InputError(f"model '{str(reference)[:200]}': {error.strerror}; check the path") from None
+    if is_file:
         return path
     name, _, file = str(reference).partition("/")
     entry = entries().get(name)
+    # a name goes before a folder called the same: data sets often are
     if entry is not None and (not file or file in entry.sha256):
         return entry.folder / file if file else entry.main
+    if is_there:
+        return path
     raise InputError(
         f"model '{reference}': no such file, nor a packaged model; packaged are: {', '.join(entries()) or 'none'}"
     )

@@ -38,6 +38,25 @@ def test_a_name_resolves_to_its_files(packaged: Path) -> None:
     assert zoo.head_beside(packaged / "rtstgcn.onnx") is None
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_packaged_model(
+    packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "toy").mkdir(parents=True)
+    (elsewhere / "other").mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert zoo.locate("toy") == packaged / "imfe.onnx"
+    assert zoo.locate("other") == Path("other")  # which load_model refuses, and says why
+    (elsewhere / "toy").rmdir()
+    (elsewhere / "toy").touch()
+    assert zoo.locate("toy") == Path("toy")
+
+
+def test_a_path_that_no_file_system_takes_is_one_line(packaged: Path) -> None:
+    with pytest.raises(InputError, match="File name too long; check the path"):
+        zoo.locate("a" * 300)
+
+
 def test_an_unknown_name_lists_what_there_is(packaged: Path) -> None:
     with pytest.raises(InputError, match="model 'tiger': no such file, nor a packaged model; packaged are: toy"):
         zoo.locate("tiger")
