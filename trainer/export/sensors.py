@@ -27,7 +27,7 @@ class SensorGraph:
         excess = self._op("Sub", (weight, self._rest(weight)), "excess")
         lift = self._op("Mul", (self._tanh(excess, 12.0, "lift"), self._bell(excess, 3.0, "gentle")), "lift.gentle")
         parts = (
-            lift,
+            self._scaled(lift, self._config.lift_gain, "lift.gain.out"),
             acceleration,
             self._tanh(turn, 1.0, "brisk"),
             self._tanh(turn, 1 / 8, "violent"),

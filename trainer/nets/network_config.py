@@ -155,8 +155,9 @@ def _sensors(options: NetworkOptions) -> SensorConfig | None:
     if value is None:
         return None
     try:
-        return SensorConfig(float(value["gravity"]), float(value["turn"]), int(value["rest_frames"]))
-    except (KeyError, TypeError, ValueError) as error:
+        gain = float(value.get("lift_gain", 1.0))
+        return SensorConfig(float(value["gravity"]), float(value["turn"]), int(value["rest_frames"]), gain)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f'{options.path}: \'sensors\' should be {{"gravity": x, "turn": x, "rest_frames": n}}, found {value!r}'
         ) from error

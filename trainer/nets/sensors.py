@@ -11,7 +11,7 @@ sensor's own rest level is measured and taken off.
     calm   = exp(-(12 m)²)                          1 while the sensor is about as heavy as at rest
     rest   = Σ calm·m / (Σ calm + 2)                over the last ``rest_frames`` frames, exact from the first frame
     excess = m - rest                               what a lift adds: 0.05 to 0.1
-    streams: tanh(12 excess)·exp(-(3 excess)²), a, tanh r, tanh r/8, 4 m, log(1 + 10|m|), log(1 + 10|r|)/2
+    streams: lift_gain·tanh(12 excess)·exp(-(3 excess)²), a, tanh r, tanh r/8, 4 m, log(1 + 10|m|), log(1 + 10|r|)/2
 
 The two sums are a memory like a layer's, with ``taps = rest_frames``: the exported graph keeps them as its layer 0.
 """
@@ -40,11 +40,13 @@ class SensorConfig:
         gravity: raw acceleration that means 1 g.
         turn: raw rate of turn of a brisk movement (HuGaDB: 2000, that is 122 degrees a second).
         rest_frames: frames over which the rest level is measured.
+        lift_gain: how much the first stream is amplified: a lift should stand out beside gravity's 1.
     """
 
     gravity: float
     turn: float
     rest_frames: int
+    lift_gain: float = 1.0
 
     def __post_init__(self) -> None:
         if self.gravity <= 0 or self.turn <= 0 or self.rest_frames < 1:
@@ -79,7 +81,7 @@ class SensorStreams(nn.Module):
         excess = weight - sums[..., :1] / (sums[..., 1:] + PRIOR_FRAMES)
         turn = x[..., 3:] / self.config.turn
         parts = [
-            torch.tanh(12 * excess) * torch.exp(-((3 * excess) ** 2)),
+            self.config.lift_gain * torch.tanh(12 * excess) * torch.exp(-((3 * excess) ** 2)),
             x[..., :3] / self.config.gravity,
             torch.tanh(turn),
             torch.tanh(turn / 8),
