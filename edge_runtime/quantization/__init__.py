@@ -1,5 +1,9 @@
 """Smaller and faster models: int8 where it wins on this machine and does not hurt, fp32 everywhere else.
 
-``matmul`` rewrites a graph's MatMuls, ``calibration`` learns their input ranges, ``parity`` and ``speed`` measure what
-changed, ``auto`` decides; ``rtstgcn`` puts them together for one kind of model and writes the decision into the file.
+``rtstgcn`` and ``imfe`` put the parts together for one kind of model each, and write the decision into the file:
+
+    rtstgcn   ``matmul`` rewrites MatMuls, ``calibration`` learns their input ranges, ``auto`` decides
+    imfe      ``qdq`` rewrites convolutions, ``frames`` reads what they are calibrated on, ``assembly`` joins the stages
+    both      ``measure``: parity, and speed in turns
+    ``half``  fp16 instead, for a GPU
 """

@@ -49,7 +49,8 @@ STAGE_BOUND = 0.998
 MIN_GAIN = 1.05  # a stage in int8 must be this much faster: below that the difference is within the noise of a pairing
 MAX_KEPT_FLOAT = 6  # layers a stage may leave in fp32 because they hurt, before the stage as a whole is left
 PAIRED_RUNS = 15
-_REFUSED: tuple[type[Exception], ...] = (*ORT_ERRORS, InputError)
+_REFUSALS: tuple[type[Exception], ...] = (*ORT_ERRORS, InputError)
+REFUSED = -1.0  # stands for the cosine of a model that this onnxruntime cannot run
 # Concat and the rest stay fp32: they are a few per cent of the work, and exact.
 OPERATORS = {"encoder": ("Conv", "Add", "Relu"), "motion": ("MatMul", "Conv"), "head": ("Conv", "Add", "Relu")}
 
@@ -97,7 +98,7 @@ def quantize_imfe(
     mode: Mode,
     *,
     head: ModelFile | None = None,
-    say: Say = print,
+    say: Say,
 ) -> Outcome:
     """An IMFE in int8.
 
@@ -123,6 +124,9 @@ def quantize_imfe(
     for name, model in floats.items():
         of_stage = [Candidate(name, "fp32", model)]
         for candidate in _candidates(name, model, mode, feeds[name], checks[name]):
+            if candidate.cosine == REFUSED:
+                say(f"{name}: {candidate.how}: onnxruntime {ort.__version__} cannot run it here")
+                continue
             measured = _time_against(model, candidate, checks[name][0])
             of_stage.append(measured)
             say(_describe(measured))
@@ -249,13 +253,13 @@ def _runner(model: onnx.ModelProto, threads: int = 1) -> Callable[[Feed], list[F
 
 
 def _agreement(model: onnx.ModelProto, quantized: onnx.ModelProto, checks: Sequence[Feed]) -> float:
-    """Mean cosine of the first output; -1 for a model that this onnxruntime cannot run."""
+    """Mean cosine of the first output, or `REFUSED`."""
     try:
         run = _runner(quantized)
         reference = _runner(model)
         return statistics.fmean(cosine(reference(feed)[0], run(feed)[0]) for feed in checks)
-    except _REFUSED:
-        return -1.0
+    except _REFUSALS:
+        return REFUSED
 
 
 def _feeds(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 
 from edge_runtime.errors import InputError
@@ -92,11 +95,29 @@ def test_auto_gives_stages_back_until_the_whole_meets_the_bound(
     original: ModelFile, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Candidate, "wins", property(lambda self: True))
+    monkeypatch.setattr(imfe, "_time_against", lambda _model, candidate, _feed: replace(candidate, speedup=2.0))
     monkeypatch.setattr(imfe, "PARITY_BOUND", 1.0 + 1e-9)
     said: list[str] = []
     outcome = quantize_imfe(original, clips, "auto", say=said.append)
     assert {candidate.how for candidate in outcome.chosen.values()} == {"fp32"}
     assert any("back to fp32" in line for line in said)
+
+
+def test_a_form_that_this_onnxruntime_refuses_is_passed_over_and_said(
+    original: ModelFile, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown_operator(model: onnx.ModelProto, *_: object, **__: object) -> onnx.ModelProto:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        changed.graph.node[0].op_type = "OfTheNextRelease"
+        return changed
+
+    monkeypatch.setattr(imfe, "insert_qdq", unknown_operator)
+    said: list[str] = []
+    for mode in get_args(imfe.Mode):
+        outcome = quantize_imfe(original, clips, mode, say=said.append)
+        assert outcome.chosen["encoder"].how == "fp32"
+    assert any(line.startswith("encoder: static") and "cannot run it here" in line for line in said)
 
 
 def test_labels_are_compared_through_the_head(original: ModelFile, clips: list[Clip], tmp_path: Path) -> None:
