@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
 
 from edge_runtime.cli.exits import one_line_errors
+from edge_runtime.cli.options import OneLineParser
 from edge_runtime.models import zoo
 from edge_runtime.models.inspection import inspect, to_text
 
@@ -15,7 +15,7 @@ from edge_runtime.models.inspection import inspect, to_text
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``edge-inspect``."""
-    parser = argparse.ArgumentParser("edge-inspect", description="Print what a model is and costs.")
+    parser = OneLineParser("edge-inspect", description="Print what a model is and costs.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("model", nargs="?", help="an .onnx file or the name of a packaged model")
     what.add_argument("--zoo", action="store_true", help="list the packaged models")

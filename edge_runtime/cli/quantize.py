@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.cli.exits import one_line_errors
+from edge_runtime.cli.options import OneLineParser, whole_number
 from edge_runtime.errors import InputError
 from edge_runtime.models import zoo
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import ImfeMetadata, RtStgcnMetadata
 from edge_runtime.quantization.rtstgcn import Quantized, quantize_rtstgcn
+from edge_runtime.sinks.base import check_folder
 from edge_runtime.sources.skeleton import open_npy
 
 _DESCRIPTION = """\
@@ -30,7 +32,7 @@ Quantize a model to int8 and measure it here. The original is not touched.
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``edge-quantize``."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         "edge-quantize", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", help="an fp32 .onnx file or the name of a packaged model")
@@ -42,14 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "for an IMFE a video, a folder of videos or pictures, or camera[:N]",
     )
     parser.add_argument("--head", metavar="FILE", help="graph network behind an IMFE, for the agreement of labels")
-    parser.add_argument("--clips", type=int, default=48, help="clips of --calibrate that an IMFE sees (default 48)")
-    parser.add_argument("--threads", type=int, default=1, help="threads when timing a graph network (default 1)")
+    parser.add_argument(
+        "--clips", type=whole_number, default=48, help="clips of --calibrate that an IMFE sees (default 48)"
+    )
+    parser.add_argument(
+        "--threads", type=whole_number, default=1, help="threads when timing a graph network (default 1)"
+    )
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
     args = parser.parse_args(argv)
 
     original = zoo.open_model(args.model)
     if args.out.resolve() == original.path.resolve():
         raise InputError(f"--out {args.out}: is the original, which is kept; name another file")
+    check_folder("--out", args.out)  # now, not when minutes of calibration are over
     if args.mode == "fp16":
         from edge_runtime.quantization.half import to_fp16
 
@@ -79,7 +86,7 @@ def _quantize_imfe(original: ModelFile, metadata: ImfeMetadata, args: argparse.N
     beside = zoo.head_beside(original.path)
     head = zoo.open_model(args.head) if args.head else zoo.open_model(beside) if beside else None
     clips = read_clips(args.calibrate, metadata, clips=args.clips)
-    outcome = quantize_imfe(original, clips, args.mode, head=head)
+    outcome = quantize_imfe(original, clips, args.mode, head=head, say=print)
     before, after, parity = len(original.data), len(outcome.file.data), outcome.parity
     agreement = "" if parity.agreement is None else f", label agreement {100 * parity.agreement:.2f} %"
     lines = [

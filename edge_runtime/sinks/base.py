@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.errors import InputError
 from edge_runtime.events import Event
 from edge_runtime.sources.base import Frame
 
@@ -34,3 +36,9 @@ class FrameSink(Sink, Protocol):
     def wants_picture(self) -> bool: ...
 
     def show(self, frame: Frame, image: npt.NDArray[np.uint8]) -> None: ...
+
+
+def check_folder(option: str, path: Path) -> None:
+    """Raises InputError where the folder of an output does not exist."""
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_runtime.errors import InputError
 from edge_runtime.events import Event
-from edge_runtime.sinks.jsonl import check_folder
+from edge_runtime.sinks.base import check_folder
 from edge_runtime.sinks.overlay import Image, Overlay
 from edge_runtime.sources.base import Frame, SourceInfo
 

@@ -61,10 +61,11 @@ def test_the_command_prints_text_and_json(
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "absent.onnx")]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    for arguments in ([str(tmp_path / "absent.onnx")], ["--bogus"], []):
+        assert main(arguments) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
 
 
 def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

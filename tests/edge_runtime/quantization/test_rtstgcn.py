@@ -177,6 +177,15 @@ def test_the_command_refuses_in_one_line(
         assert err.count("\n") == 1
     assert main([str(original.path), "--mode", "dynamic", "--out", str(original.path)]) == 2
     assert "is the original" in capsys.readouterr().err
+    for option, message in (
+        (["--out", str(tmp_path / "no" / "int8.onnx")], "there is no folder"),
+        (["--out", str(out), "--threads", "0"], "whole number above 0"),
+        (["--out", str(out), "--bogus"], "unrecognized"),
+    ):
+        assert main([str(original.path), "--mode", "dynamic", *option]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
     assert not out.exists()
 
 
