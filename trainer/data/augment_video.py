@@ -50,7 +50,7 @@ def choose_frames(
         step = max(step, 1 / video.fps)
     if (length - skip) / step < min_frames:
         skip = 0.0
-        step = min(step, length / min_frames) if length else step
+        step = min(step, length / (min_frames - 1)) if length else step
     count = int((length - skip) / step) + 1
     start = skip
     if count > max_frames:
