@@ -13,13 +13,14 @@ its frames. Frames are therefore taken where they lie nearest to a grid of ``1 /
 - A frame may come early by half a period of the source: jitter below that never costs a frame.
 - A source slower than the model has every frame taken and the network sees the action faster than it is;
   ``Choice.slow`` says so.
-- A silence longer than ``gap_s``, or a clock that jumps back, ends the past: ``Choice.reset``.
+- After a silence longer than ``gap_s``, or a clock that jumped back, the grid starts anew and the silence counts as no
+  period. That the networks forget what was before is the pipeline's to see to, by the same bound: it knows of frames
+  that were lost behind this choice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 # Share of a frame's lateness by which the grid follows: 59.94 FPS lags a grid of 30 by 1 ms and stays there; the
 # jitter of single frames hardly moves it.
@@ -66,8 +67,6 @@ class Choice:
     """What to do with one frame. A frame not used is a drop of reason ``rate``."""
 
     use: bool
-    reset: Literal["gap", "clock"] | None = None  # forget the past before using this frame
-    silence_s: float = 0.0  # with ``reset``: since the previous frame (negative: the clock jumped back)
     slow: bool = False  # the source is slower than the model
 
 
@@ -79,19 +78,18 @@ def choose(rate: Rate, state: State, t: float) -> tuple[Choice, State]:
         return Choice(True), State(t, t + step, first)
     interval = t - state.last
     if interval < 0 or interval > rate.gap_s:
-        fresh = replace(state, last=t, due=t + step)
-        return Choice(True, "clock" if interval < 0 else "gap", interval, _is_slow(state, step)), fresh
+        return Choice(True, _is_slow(state, step)), replace(state, last=t, due=t + step)
 
     period = interval if state.period is None else state.period + (interval - state.period) * _LEARN
     state = State(t, state.due, period, state.seen + 1)
     slow = _is_slow(state, step)
     late = t - state.due
     if late < -min(period, step) / 2:
-        return Choice(False, slow=slow), state
+        return Choice(False, slow), state
     # Beyond a step the grid is lost (a slow source, a short stall) and starts anew at this frame. Half a step was too
     # eager: 8 ms of jitter at 33 FPS cost 1.7 of the 30 frames a second.
     due = t + step if late > step else state.due + step + late * _FOLLOW
-    return Choice(True, slow=slow), replace(state, due=due)
+    return Choice(True, slow), replace(state, due=due)
 
 
 def _is_slow(state: State, step: float) -> bool:

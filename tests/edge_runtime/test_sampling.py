@@ -26,7 +26,7 @@ def test_a_source_of_the_models_rate_loses_no_frame_even_with_jitter_of_a_quarte
     times = clock(source, 5000, jitter_s=0.25 / source)
     used, choices = take(Rate.matching(model, source), times)
     assert len(used) == len(times)
-    assert not any(c.reset or c.slow for c in choices)
+    assert not any(c.slow for c in choices)
 
 
 @pytest.mark.parametrize(("source", "model", "every"), [(60, 30, 2), (59.94, 30, 2), (120, 30, 4), (30, 10, 3)])
@@ -51,7 +51,6 @@ def test_a_slower_source_has_every_frame_used_and_is_called_slow(source):
     used, choices = take(Rate.matching(30, source), clock(source, 300, jitter_s=0.1 / source))
     assert len(used) == 300
     assert choices[-1].slow
-    assert not any(c.reset for c in choices)
 
 
 def test_variable_frame_rate_follows_the_timestamps_and_not_the_header():
@@ -72,24 +71,18 @@ def test_two_frames_of_one_moment_count_once():
     assert len(used) == 100
 
 
-def test_a_silence_beyond_the_bound_resets_and_one_within_it_does_not():
-    rate = Rate.matching(30, 30)
-    before, within = np.arange(30) / 30, 1 + rate.gap_s - 0.05 + np.arange(30) / 30
-    _, choices = take(rate, np.concatenate([before, within]))
-    assert not any(c.reset for c in choices)
-    _, choices = take(rate, np.concatenate([before, within + 0.1]))
-    assert [c.reset for c in choices].count("gap") == 1
-    assert choices[30].reset == "gap"
-    assert choices[30].use
-    assert choices[30].silence_s == pytest.approx(rate.gap_s + 1 / 30 + 0.05)
-
-
-def test_a_clock_that_jumps_back_resets_and_the_grid_starts_there():
-    times = np.concatenate([100 + np.arange(60) / 60, np.arange(60) / 60])
+def test_a_silence_starts_the_grid_anew_and_is_no_period():
+    """Shows that after ten seconds without a frame the same frames are taken as before, and none is called slow."""
+    times = np.concatenate([np.arange(60) / 60, 11 + np.arange(60) / 60])
     used, choices = take(Rate.matching(30, 60), times)
-    assert [i for i, c in enumerate(choices) if c.reset] == [60]
-    assert choices[60].reset == "clock"
-    assert len(used) == 60
+    np.testing.assert_allclose(used[used >= 11], 11 + np.arange(30) / 30)
+    assert not any(c.slow for c in choices)
+
+
+def test_a_clock_that_jumps_back_starts_the_grid_there():
+    times = np.concatenate([100 + np.arange(60) / 60, np.arange(60) / 60])
+    used, _ = take(Rate.matching(30, 60), times)
+    np.testing.assert_allclose(used[30:], np.arange(30) / 30)
 
 
 def test_choosing_is_pure():
@@ -103,6 +96,5 @@ def test_choosing_is_pure():
 @given(st.lists(st.floats(0, 10), max_size=200), st.floats(1, 120))
 def test_never_more_frames_than_the_rate_allows_whatever_the_timestamps(steps, fps):
     times = np.cumsum(np.asarray([0.0, *steps]) / 100)
-    used, choices = take(Rate.matching(fps), times)
-    resets = sum(c.reset is not None for c in choices)
-    assert len(used) <= (1 + resets) + times[-1] * fps * (1 + 1 / 16) + 2
+    used, _ = take(Rate.matching(fps), times)
+    assert len(used) <= 3 + times[-1] * fps * (1 + 1 / 16)
