@@ -51,7 +51,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
     || { echo "error: Python 3.11 or newer is needed, found $(python3 -V); use Raspberry Pi OS Bookworm or newer" >&2; exit 2; }
 
 say "program in /opt/edge-run"
-install -d /opt/edge-run/share /opt/edge-run/models
+install -d /opt/edge-run/share "/opt/edge-run/models/$camera"
 # built beside the old one and swapped at the end, so that a failed download leaves a working device;
 # --system-site-packages: the Raspberry Pi's camera library (picamera2, libcamera) exists only as a system package
 new="/opt/edge-run/venv-$(date +%Y%m%d%H%M%S)"
