@@ -88,7 +88,7 @@ class Summary:
     results: int
     segments: int
     duration_s: float
-    ended_by: str  # end-of-stream, signal, max-frames, duration, source-lost, error
+    ended_by: str  # end-of-stream, max-frames, duration, signal, output-closed, source-lost, error
     providers: dict[str, str] = field(default_factory=dict)
     sinks: dict[str, dict[str, int]] = field(default_factory=dict)  # emitted, shown, lost, failed, before this event
 

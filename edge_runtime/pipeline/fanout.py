@@ -104,10 +104,14 @@ class Worker:
             self._closing = True
             self._changed.notify_all()
 
+    def ended(self, timeout_s: float) -> bool:
+        """Whether the sink is closed, at the latest after this time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def join(self, timeout_s: float) -> bool:
         """Whether the sink was closed in time; what it has not written by then is lost and counted."""
-        self._thread.join(timeout_s)
-        if not self._thread.is_alive():
+        if self.ended(timeout_s):
             return True
         with self._changed:
             self.tally.lost += len(self._queue)
@@ -172,6 +176,7 @@ class Fanout:
             with one_at_a_time:
                 delivered(event, queued_ns, done_ns)
 
+        self._stop = stop
         self._workers = [Worker(sink, lossless=lossless, clock=clock, stop=stop, delivered=in_turn) for sink in sinks]
         self._showing = [worker for worker in self._workers if worker.shows_pictures]
 
@@ -187,9 +192,17 @@ class Fanout:
     def tallies(self) -> dict[str, dict[str, int]]:
         return {worker.sink.name: asdict(worker.tally) for worker in self._workers}
 
-    def close(self, timeout_s: float) -> list[str]:
-        """Write what is queued and close every sink; the names of those that did not end in time."""
+    def close(self, timeout_s: float, stopped_s: float) -> list[str]:
+        """Write what is queued and close every sink; the names of those that did not end in ``timeout_s``.
+
+        Once a stop is asked for, before or meanwhile, they have ``stopped_s``.
+        """
         for worker in self._workers:
             worker.begin_close()
         deadline = time.monotonic() + timeout_s
+        for worker in self._workers:
+            while self._stop.reason is None and time.monotonic() < deadline and not worker.ended(POLL_S):
+                pass
+        if self._stop.reason is not None:
+            deadline = min(deadline, time.monotonic() + stopped_s)
         return [w.sink.name for w in self._workers if not w.join(max(0.0, deadline - time.monotonic()))]

@@ -21,7 +21,7 @@ from edge_runtime import __version__
 from edge_runtime.errors import SourceLostError
 from edge_runtime.events import Event, Fault, Features, Result, Segment, Start, Summary
 from edge_runtime.pipeline import policy
-from edge_runtime.pipeline.accounting import Account
+from edge_runtime.pipeline.accounting import Account, AccountingError
 from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
 from edge_runtime.pipeline.clock import Clock, StopFlag, system_clock
 from edge_runtime.pipeline.fanout import Fanout
@@ -123,6 +123,7 @@ class Pipeline:
         Raises:
             InputError: the source's content is not what the network takes. The summary was written nevertheless.
             SourceLostError: a live source is gone for good. Likewise.
+            AccountingError: a frame was lost count of. Likewise.
         """
         self._begun_ns = self._clock()
         self._emit(self._start())
@@ -315,11 +316,16 @@ class Pipeline:
         self._source.interrupt()
         self._thread.join(CAPTURE_END_S)
         self._emit_all(self._segmenter.finish())
+        try:
+            frames = self.account.close()
+        except AccountingError as error:  # a bug of ours, and all the more to be written down
+            self._fail(error)
+            frames = self.account.snapshot()
         if self._failure is not None:
             t = self._last.t if self._last else None
             self._emit(Fault(self._stop.reason or "error", t, {"message": redact(str(self._failure))}))
         summary = Summary(
-            frames=self.account.close(),
+            frames=frames,
             stages=self._monitor.summary(),
             results=self._results,
             segments=self._segments,
@@ -329,7 +335,7 @@ class Pipeline:
             sinks=self._fanout.tallies(),
         )
         self._emit(summary)
-        self._stuck = self._fanout.close(END_S if self._stop.reason else PATIENT_END_S)
+        self._stuck = self._fanout.close(PATIENT_END_S, END_S)
         if not self._thread.is_alive():
             self._source.close()
         return summary

@@ -28,7 +28,7 @@ def test_every_sink_gets_every_event_in_order() -> None:
     events = numbered(50)
     for event in events:
         out.emit(event)
-    assert out.close(10) == []
+    assert out.close(10, 10) == []
     assert [sink.events for sink in sinks] == [events, events]
     assert all(sink.closed.is_set() for sink in sinks)
 
@@ -40,7 +40,7 @@ def test_a_picture_comes_before_the_events_that_speak_of_it() -> None:
     for index in range(3):
         out.show(frame(index))
         out.emit(event)
-    out.close(10)
+    out.close(10, 10)
     assert sink.order == [0, event, 1, event, 2, event]
 
 
@@ -60,7 +60,7 @@ def test_a_stuck_sink_loses_its_own_oldest_events_and_stalls_nobody() -> None:
         out.emit(event)
     assert out.tallies()["sick"]["lost"] == 10
     release.set()
-    out.close(10)
+    out.close(10, 10)
     assert well.events[-1] == events[-1]
     assert sick.events == [events[0], *events[11:]]
 
@@ -72,7 +72,7 @@ def test_a_picture_that_is_not_wanted_is_not_handed_over() -> None:
     for index in range(6):
         sink.wants_picture = index % 2 == 0
         out.show(frame(index))
-    out.close(10)
+    out.close(10, 10)
     assert sink.order == [0, 2, 4]
     assert out.tallies()["pictures"]["lost"] == 0
 
@@ -93,7 +93,7 @@ def test_live_pictures_give_way_to_newer_ones() -> None:
     for index in range(1, 11):
         out.show(frame(index))
     release.set()
-    out.close(10)
+    out.close(10, 10)
     assert sink.order == [0, *range(11 - MAX_PICTURES, 11)]
     assert out.tallies()["pictures"]["lost"] == 10 - MAX_PICTURES
 
@@ -104,9 +104,19 @@ def test_a_sink_that_never_returns_does_not_hold_up_the_end() -> None:
     out = fanout(sick, well)
     for event in numbered(3):
         out.emit(event)
-    assert out.close(0.2) == ["sick"]
+    assert out.close(0.2, 10) == ["sick"]
     assert well.closed.is_set()
     assert out.tallies()["sick"]["lost"] == 2
+    forever.set()
+
+
+def test_a_stop_that_comes_while_sinks_are_closed_is_heard() -> None:
+    """Shows that Ctrl-C ends a run that is over but whose disk is slow."""
+    forever, stop = threading.Event(), StopFlag()
+    out = fanout(Keep("sick", lambda _: bool(forever.wait(20)) and None), Keep("well"), stop=stop)
+    out.emit(numbered(1)[0])
+    threading.Timer(0.1, stop.request, ("signal",)).start()
+    assert out.close(60, 0.1) == ["sick"]
     forever.set()
 
 
@@ -126,7 +136,7 @@ def test_failures_are_counted_said_once_and_recovered_from(caplog: pytest.LogCap
             pass
         full[0] = False
         out.emit(numbered(1)[0])
-        out.close(10)
+        out.close(10, 10)
     assert out.tallies()["disk"] == {"emitted": 1, "shown": 0, "lost": 0, "failed": 3}
     assert caplog.text.count("No space left on device") == 1
 
@@ -138,5 +148,5 @@ def test_a_reader_that_goes_away_ends_the_run() -> None:
     stop = StopFlag()
     out = fanout(Keep("pipe", gone), stop=stop)
     out.emit(numbered(1)[0])
-    out.close(10)
+    out.close(10, 10)
     assert stop.reason == "output-closed"

@@ -11,6 +11,7 @@ import pytest
 
 from edge_runtime.errors import InputError, SourceLostError
 from edge_runtime.events import Event
+from edge_runtime.pipeline.accounting import AccountingError
 from edge_runtime.pipeline.clock import StopFlag
 from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.pipeline import Limits
@@ -170,6 +171,18 @@ def test_content_that_the_network_refuses_ends_the_run_with_its_summary() -> Non
     assert sink.summary.ended_by == "error"
     assert sink.summary.frames["dropped"]["failed"] == 1
     assert add_up(sink.summary.frames)
+
+
+def test_a_frame_that_was_lost_count_of_fails_the_run_after_its_summary() -> None:
+    """Shows that a run whose frames do not add up says so, closes its sinks and does not pass for a good one."""
+    sink = Keep()
+    run = pipeline(FakeSource(frames(20)), [sink])
+    run.account.captured()
+    with pytest.raises(AccountingError, match="captured != processed"):
+        run.run()
+    assert sink.summary.ended_by == "error"
+    assert sink.summary.frames == {"captured": 21, "processed": 20, "dropped": {}}
+    assert sink.closed.is_set()
 
 
 def test_a_bug_in_a_source_ends_the_run_and_is_not_hidden() -> None:
