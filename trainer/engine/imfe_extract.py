@@ -1,0 +1,109 @@
+"""Features of whole videos, in the published layout: one ``.npy`` a video, one row a clip of six frames.
+
+Each video is one unit of work: a file appears under its name only when whole, one that is there is not made again, and
+the processes of ``torchrun`` share the videos, so that nothing is lost or done twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.errors import InputError
+from edge_runtime.streams import ImfeStream
+from trainer.data.clips import UInt8Array
+from trainer.data.rawframes import CLIP_LENGTH, RawVideo, clip_indices, read_frames
+
+log = logging.getLogger(__name__)
+
+Features = npt.NDArray[np.float32]
+CLIPS_AT_ONCE = 16  # bounds the memory: a base clip takes 0.1 GB on its way
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """``compute``: uint8 clips (n, 6, H, W, 3) of one video, in order -> features (n, D), regions (n, D, V)."""
+
+    height: int
+    width: int
+    compute: Callable[[UInt8Array], tuple[Features, Features]]
+
+
+def torch_extractor(checkpoint: Path, device: str) -> Extractor:
+    """With a checkpoint, published or ours, on ``device``."""
+    import torch
+
+    from trainer.nets.imfe import load_imfe
+
+    net = load_imfe(checkpoint).to(device)
+
+    @torch.inference_mode()
+    def compute(clips: UInt8Array) -> tuple[Features, Features]:
+        parts = [net(net.normalise(torch.from_numpy(clips[i : i + CLIPS_AT_ONCE]).to(device))) for i in _starts(clips)]
+        features, regions = (torch.cat(list(part)).cpu().numpy() for part in zip(*parts, strict=True))
+        return features, regions
+
+    return Extractor(net.config.height, net.config.width, compute)
+
+
+def _starts(clips: UInt8Array) -> range:
+    return range(0, len(clips), CLIPS_AT_ONCE)
+
+
+def onnx_extractor(model: Path, threads: int) -> Extractor:
+    """With an exported ``imfe.onnx``: no torch."""
+    stream = ImfeStream(model, hop=CLIP_LENGTH, threads=threads)
+    if stream.metadata.clip_length != CLIP_LENGTH:
+        raise InputError(f"{model}: clips of {stream.metadata.clip_length} frames, the published layout has 6")
+
+    def compute(clips: UInt8Array) -> tuple[Features, Features]:
+        stream.reset()
+        outputs = [out for frame in clips.reshape(-1, *clips.shape[2:]) if (out := stream.step(frame)) is not None]
+        return np.stack([out.features for out in outputs]), np.stack([out.regions for out in outputs])
+
+    return Extractor(stream.metadata.height, stream.metadata.width, compute)
+
+
+def extract(videos: Sequence[RawVideo], out: Path, extractor: Extractor, regions: bool) -> dict[str, float]:
+    """Write ``out/NAME.npy`` (and ``NAME.regions.npy``) of every video that has none yet.
+
+    Returns:
+        Counts ``made``, ``there`` (already), ``unreadable``, and ``clips_per_s``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    made = there = unreadable = clips = 0
+    started = time.monotonic()
+    for video in videos:
+        wanted = [out / f"{video.name}.npy"] + ([out / f"{video.name}.regions.npy"] if regions else [])
+        if all(file.is_file() for file in wanted):
+            there += 1
+            continue
+        indices = clip_indices(video.count)
+        try:
+            frames = read_frames(video, indices.ravel().tolist(), extractor.height, extractor.width)
+        except InputError as error:
+            log.warning("left out: %s", error)
+            unreadable += 1
+            continue
+        for file, values in zip(
+            wanted, extractor.compute(frames.reshape(*indices.shape, *frames.shape[1:])), strict=False
+        ):
+            _write(file, values)
+        made += 1
+        clips += len(indices)
+    seconds = max(time.monotonic() - started, 1e-9)
+    return {"made": made, "there": there, "unreadable": unreadable, "clips_per_s": clips / seconds}
+
+
+def _write(path: Path, values: Features) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.save(file, values)
+    partial.replace(path)
