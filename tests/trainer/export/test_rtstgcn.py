@@ -30,6 +30,7 @@ VARIANTS: dict[str, tuple[tuple[LayerConfig, ...], dict[str, Any]]] = {
     "BatchNorm": ((LayerConfig(6, 8, 3, 2, "conv"), LayerConfig(8, 8, 2)), {"normalization": "BatchNorm"}),
     "bare": ((LayerConfig(6, 4, 3, residual="none"),), {"edge_importance": False, "input_norm": False}),
     "delayed": ((LayerConfig(6, 6, 5, residual_delay=2), LayerConfig(6, 8, 3, 2, "conv", residual_delay=3)), {}),
+    "delayed in a row": ((LayerConfig(6, 6, 5), *(LayerConfig(6, 6, 3, residual_delay=2),) * 2), {}),
     "delayed BatchNorm": ((LayerConfig(6, 8, 3, 2, "conv", 2),), {"normalization": "BatchNorm"}),
     "one tap": ((LayerConfig(6, 6, 1), LayerConfig(6, 6, 1, dilation=2)), {}),
 }
