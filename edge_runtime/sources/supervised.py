@@ -15,7 +15,6 @@ survived: ``source-lost`` and ``source-returned`` (with the outage's length), ``
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -24,11 +23,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge_runtime.backoff import Backoff
 from edge_runtime.errors import InputError, SourceLostError
 from edge_runtime.events import Fault
 from edge_runtime.redaction import redact
 from edge_runtime.sources.base import Closing, Frame, Source, SourceInfo, SourceRefusedError, UnreadableFrameError
-from edge_runtime.sources.supervision import Limits, Watch, glance, wait_before, watch
+from edge_runtime.sources.supervision import Limits, Watch, glance, watch
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,11 @@ class SupervisedSource(Closing):
         limits: Limits | None = None,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
-        draw: random.Random | None = None,
     ) -> None:
         self._connect = connect
         self._limits = limits or Limits()
         self._clock = clock
-        self._draw = draw or random.Random()
+        self._backoff = Backoff(self._limits.first_wait_s, self._limits.longest_wait_s)
         self._closed = threading.Event()
         self._left_behind: list[Reader] = []
         self._faults: deque[Fault] = deque()
@@ -145,17 +144,17 @@ class SupervisedSource(Closing):
         """Raises what the source raises, at once or when the time to try is over."""
         begun_ns = self._clock()
         patience_s = self._limits.give_up_after_s or 0.0
-        attempt = 0
+        said = False
         while True:
             try:
                 return self._connect_once()
             except SourceLostError as error:
                 if (self._clock() - begun_ns) / 1e9 >= patience_s:
                     raise
-                if not attempt:
+                if not said:
                     log.warning("%s; trying again for %g s", redact(str(error)), patience_s)
-            self._pause(attempt)
-            attempt += 1
+                    said = True
+            self._closed.wait(self._backoff.next_s())
 
     def _lose(self, reason: str, message: str) -> None:
         """Say so, in the log and as a fault; `read` hands that out first, since the outage may last for days."""
@@ -167,8 +166,9 @@ class SupervisedSource(Closing):
         """Attempts, ever further apart, until the source is back; one line then."""
         limit_s = self._limits.give_up_after_s
         attempt = 0
+        self._backoff.reset()
         while not self._closed.is_set():
-            self._pause(attempt)
+            self._closed.wait(self._backoff.next_s())
             attempt += 1
             try:
                 self._connect_once()
@@ -188,9 +188,6 @@ class SupervisedSource(Closing):
             self._faults.append(Fault("source-returned", self._t, detail))
             self._lost_ns = None
             return
-
-    def _pause(self, attempt: int) -> None:
-        self._closed.wait(wait_before(self._limits, attempt, self._draw))
 
     def _connect_once(self) -> SourceInfo:
         """A connection that has delivered a frame becomes ours.

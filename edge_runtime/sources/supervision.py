@@ -12,13 +12,11 @@ another size            at once                             said, and a new epoc
                                                             picture
 ======================  ==================================  ============================================================
 
-Between two attempts passes twice the time of the one before, from ``first_wait_s`` up to ``longest_wait_s``, each drawn
-from the upper half of that time, so that a hundred devices do not storm a camera server in step when it comes back.
+Between two attempts passes ever more time, from ``first_wait_s`` up to ``longest_wait_s`` (see `edge_runtime.backoff`).
 """
 
 from __future__ import annotations
 
-import random
 import zlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,12 +35,6 @@ class Limits:
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     give_up_after_s: float | None = None
-
-
-def wait_before(limits: Limits, attempt: int, draw: random.Random) -> float:
-    """Seconds to wait before reconnection ``attempt``, from 0."""
-    longest = min(limits.longest_wait_s, limits.first_wait_s * 2.0 ** min(attempt, 30))
-    return longest * draw.uniform(0.5, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.backoff import Backoff
 from edge_runtime.sinks.spool import Spool, spool_path
 
 
@@ -84,13 +83,3 @@ def test_threads_share_it(tmp_path: Path) -> None:
 def test_the_file_lies_where_the_service_manager_says() -> None:
     assert spool_path(None, "mqtt") is None
     assert spool_path("/var/lib/edge:/other", "mqtt") == Path("/var/lib/edge/mqtt.spool")
-
-
-def test_delays_double_up_to_the_cap_and_differ() -> None:
-    steady = Backoff(1, 60, jitter=lambda: 0.0)
-    assert [steady.next_s() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    steady.reset()
-    assert steady.next_s() == 1
-    assert Backoff(1, 60, jitter=lambda: 1.0).next_s() == 0.5
-    tireless = Backoff()
-    assert all(0 < tireless.next_s() <= 60 for _ in range(5000))

@@ -1,13 +1,11 @@
-"""Shows what is noticed about a live picture, and how reconnections are spaced; no camera, no clock, no waiting."""
+"""Shows what is noticed about a live picture; no camera, no clock, no waiting."""
 
 from __future__ import annotations
-
-import random
 
 import numpy as np
 import pytest
 
-from edge_runtime.sources.supervision import Glance, Limits, Watch, glance, wait_before, watch
+from edge_runtime.sources.supervision import Glance, Limits, Watch, glance, watch
 
 LIMITS = Limits(frozen_s=2.0, black_s=3.0)
 
@@ -73,13 +71,3 @@ def test_black_means_dark_and_even():
     night[:10, :10] = 200  # a lamp
     assert not glance(night).black
     assert not glance(np.full((48, 64, 3), 40, np.uint8)).black
-
-
-def test_waits_double_up_to_the_cap_and_differ_between_devices():
-    limits = Limits(first_wait_s=0.5, longest_wait_s=30)
-    waits = [wait_before(limits, attempt, random.Random(1)) for attempt in range(12)]
-    for attempt, wait in enumerate(waits):
-        longest = min(30, 0.5 * 2**attempt)
-        assert longest / 2 <= wait <= longest
-    assert wait_before(limits, 10**6, random.Random(1)) <= 30
-    assert len({wait_before(limits, 8, random.Random(seed)) for seed in range(50)}) == 50
