@@ -19,19 +19,26 @@ import pytest
 from tests.edge_runtime.cli.conftest import Inputs
 from tests.edge_runtime.sources.clips import write_video
 
-COMMAND = [sys.executable, "-m", "edge_runtime.cli.run"]
+# faulthandler: a run that never begins is ended by SIGABRT, and says where each of its threads stood
+COMMAND = [sys.executable, "-X", "faulthandler", "-m", "edge_runtime.cli.run"]
 # The promise is two seconds; a machine that also compiles and trains is given more before a test calls it broken.
 PATIENCE_S = 20
+# From launch to the first event, which nothing promises on a busy machine: 14 s were seen at a load of 24.
+LAUNCH_PATIENCE_S = 120
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, **options)
 
 
-def wait_for(path: Path, text: str) -> None:
-    until = time.monotonic() + PATIENCE_S
+def wait_for(path: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    """Until ``process`` has written ``text``; one that dies or hangs first is shown with what it said."""
+    until = time.monotonic() + LAUNCH_PATIENCE_S
     while not (path.exists() and text in path.read_text()):
-        assert time.monotonic() < until, f"{text} never came"
+        if process.poll() is not None or time.monotonic() > until:
+            process.send_signal(signal.SIGABRT)
+            _, err = process.communicate(timeout=PATIENCE_S)
+            pytest.fail(f"{text} never came, exit {process.returncode}:\n{err.decode()}")
         time.sleep(0.02)
 
 
@@ -61,7 +68,7 @@ def test_a_signal_ends_a_run_whose_source_blocks(inputs: Inputs, tmp_path: Path,
     sample = json.dumps([[0.1 * i for i in range(5)]] * 3)
     process.stdin.write(f"{sample}\n".encode())
     process.stdin.flush()
-    wait_for(out, '"frame": 0')
+    wait_for(out, '"frame": 0', process)
     process.send_signal(number)
     err = wait_and_read(process)
     assert process.returncode == 0, err
@@ -88,7 +95,7 @@ def end_at_random(moments: int, inputs: Inputs, clip: Path, folder: Path) -> Cou
             time.sleep(chance.uniform(0, 2.5))
             process.send_signal(signal.SIGTERM)
         else:  # from its first event on
-            wait_for(out, '"start"')
+            wait_for(out, '"start"', process)
             time.sleep(chance.uniform(0, 0.7))
             process.send_signal(chance.choice([signal.SIGTERM, signal.SIGINT]))
         _, err = process.communicate(timeout=PATIENCE_S)
