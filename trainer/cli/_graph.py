@@ -92,6 +92,7 @@ def open_split(run: Run, split: str) -> TrialSet:
         InputError: something is wrong with the dataset, or it does not fit the network.
     """
     from trainer.data import skeletons
+    from trainer.data.streams import stream
 
     data = run.training.data
     trials = skeletons.open_split(data.data, split, len(run.labels), data.dataset_type)
@@ -101,7 +102,7 @@ def open_split(run: Run, split: str) -> TrialSet:
             f"{data.data}: trials have {trials.shape[0]} channels and {trials.shape[1]} nodes, the configuration says "
             f"{expected[0]} and {expected[1]}"
         )
-    return trials
+    return replace(trials, view=stream(data.stream, run.net.config.graph))
 
 
 def has_split(run: Run, split: str) -> bool:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import csv
 import pickle
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -55,20 +55,27 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class TrialSet(Sequence[Trial]):
-    """The trials of one split, sorted by name; ``classes`` is the number of action names."""
+    """The trials of one split, sorted by name.
+
+    Args:
+        sources: where the trials live.
+        classes: number of action names.
+        view: what a trial's features (C, L, V) are turned into when it is taken out.
+    """
 
     sources: tuple[Source, ...]
     classes: int
+    view: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return TrialSet(self.sources[index], self.classes)
+            return replace(self, sources=self.sources[index])
         source = self.sources[index]
         features = source.features if source.features.ndim == 3 else source.features[..., 0]
-        return Trial(source.name, features, source.labels)
+        return Trial(source.name, self.view(features) if self.view else features, source.labels)
 
     def __iter__(self) -> Iterator[Trial]:
         return (self[i] for i in range(len(self)))

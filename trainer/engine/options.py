@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edge_runtime.errors import InputError
 from trainer.data.augment import Augmentation
+from trainer.data.streams import Stream
 from trainer.losses import LossSettings
 
 # keys of the published files that mean nothing here: hardware of their cluster, a flag without effect
@@ -79,7 +80,7 @@ class DataOptions:
     dataset_type: Literal["dir", "file"] = "dir"
     demo: tuple[int, ...] = ()
     iou_threshold: tuple[float, ...] = (0.1, 0.25, 0.5)
-    stream: Literal["joint", "bone", "motion"] = "joint"
+    stream: Stream = "joint"
 
 
 @dataclass(frozen=True, slots=True)
