@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,11 @@ class Clips:
     held_out: list[str]  # groups
 
 
-def open_clips(args: argparse.Namespace) -> Clips:
+def open_clips(args: argparse.Namespace, change: Callable[[Recipe], Recipe] = lambda recipe: recipe) -> Clips:
     """Find, split and decode the clips; write ``split.json`` into the out folder.
+
+    Args:
+        change: what the command itself changes in the recipe.
 
     Raises:
         InputError: an option or the data cannot be used.
@@ -60,7 +64,7 @@ def open_clips(args: argparse.Namespace) -> Clips:
 
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    recipe = _recipe(args)
+    recipe = change(_recipe(args))
     clips = find_clips(args.clips, args.root)
     if args.hold_out:
         groups = [] if args.hold_out == "none" else args.hold_out.split(",")

@@ -11,6 +11,8 @@ from trainer.cli._clips import Clips, add_clip_options, open_clips
 if TYPE_CHECKING:
     from trainer.engine.imfe_recogniser import ClipNet
 
+FLOW_CHANNELS = 64  # of each region
+
 
 def add_parser(subparsers: Any, name: str) -> None:
     """Declare the command."""
@@ -48,4 +50,4 @@ def _build(args: argparse.Namespace, data: Clips) -> ClipNet:
     recipe, labels = data.recipe, data.labels
     if args.kind == "appearance":
         return AppearanceNet(recipe.imfe, labels, args.background, recipe.hop, recipe.dropout)
-    return FlowNet(recipe.imfe, build_head(recipe, labels, args.background, FlowNet.WIDTHS[-1]), recipe.hop)
+    return FlowNet(recipe.imfe, build_head(recipe, labels, args.background, FLOW_CHANNELS), recipe.hop)

@@ -40,15 +40,19 @@ class AppearanceNet(ClipNet):
 
 
 class FlowNet(ClipNet):
-    """The flow of a clip's pairs on the 8-pixel grid -> three convolutions -> regions -> RT-ST-GCN."""
+    """The flow of a clip's pairs on the 8-pixel grid -> three convolutions -> regions -> RT-ST-GCN.
 
-    WIDTHS = (32, 48, 64)
+    The last convolution is as wide as the head's input.
+    """
+
+    WIDTHS = (32, 48)
     region_pool: Tensor
 
     def __init__(self, config: ImfeConfig, head: RtStgcn, hop: int) -> None:
         super().__init__(head.config.labels, head.config.background, config.fps)
         self.hop, self.clip_length = hop, config.clip_length
-        c1, c2, c3 = self.WIDTHS
+        c1, c2 = self.WIDTHS
+        c3 = head.config.in_channels
         self.motion = nn.Sequential(
             *self._conv(2 * (config.clip_length - 1), c1, 1), *self._conv(c1, c2, 2), *self._conv(c2, c3, 2)
         )
@@ -62,7 +66,12 @@ class FlowNet(ClipNet):
 
     def forward(self, clips: Sequence[Tensor]) -> Recognition:
         flows = [torch.from_numpy(grid_flow(clip.numpy())) for clip in clips]
-        windows = flow_target(flows, self.clip_length, self.hop).flatten(1, 2)  # (windows, 2 pairs, h, w)
-        regions = self.motion(windows).flatten(2) @ self.region_pool  # (windows, C, V)
+        _, regions = self.describe(flows)
         trials, valid = padded(regions, [(len(flow) + 1 - self.clip_length) // self.hop + 1 for flow in flows])
         return Recognition(self.head(trials.transpose(1, 2)).transpose(1, 2), valid, flow=None)
+
+    def describe(self, flows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Grid flow (T-1, 2, h, w) of each clip -> features (windows, C) and regions (windows, C, V) of all."""
+        windows = flow_target(flows, self.clip_length, self.hop).flatten(1, 2)  # (windows, 2 pairs, h, w)
+        last = self.motion(windows).flatten(2)
+        return last.mean(2), last @ self.region_pool

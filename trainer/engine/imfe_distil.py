@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge_runtime.errors import InputError
@@ -211,12 +211,12 @@ def distance(features: Tensor, teacher: Tensor, kind: Loss) -> Tensor:
 
 
 @torch.no_grad()
-def _validate(net: nn.Module, data: TeacherClips, settings: Distillation, world: World) -> float:
-    assert isinstance(net, Imfe)
+def _validate(net: Imfe, data: TeacherClips, settings: Distillation, world: World) -> float:
     net.eval()
     total, count = 0.0, 0
     for clips, rows in _load(data, range(len(data)), settings, world):
         if len(clips):
             total += _loss(net, clips.to(world.device), rows.to(world.device), settings).item()
             count += len(clips)
-    return float(sum(world.gather(total))) / max(sum(world.gather(count)), 1)
+    totals: list[tuple[float, int]] = world.gather((total, count))
+    return sum(loss for loss, _ in totals) / max(sum(n for _, n in totals), 1)

@@ -15,6 +15,7 @@ import torch
 
 from edge_runtime.errors import InputError
 from tests.recordings import recording
+from tests.trainer.data.test_clips import write_clip
 from tests.trainer.engine.test_imfe_training import SMALL
 from trainer.cli import main
 from trainer.data.rawframes import clip_indices, find_videos, with_features
@@ -129,3 +130,19 @@ def test_the_recorded_raw_frames_are_read(tmp_path: Path) -> None:
     shutil.copytree(frames, tmp_path / "rawframes_rgb" / "clip")
     (video,) = find_videos(tmp_path / "rawframes_rgb")
     assert (video.count, video.clips) == (10, 1)
+
+
+def test_a_teacher_is_made_from_labelled_clips_and_its_rows_fit(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From nothing but clips to a distillation: teach, then train."""
+    for label in ("wave", "jump"):
+        for i in range(4):
+            write_clip(data / "clips" / label / f"{label}{i}.avi", frames=20)
+    (data / "recipe.json").write_text(json.dumps({"batch": 2, "head_channels": 8, "head_taps": [2], "frames": [8, 12]}))
+    options = ["--out", str(data / "teacher"), "--recipe", str(data / "recipe.json"), "--epochs", "1"]
+    options += ["--rgb", str(data / "rawframes_rgb"), "--features", str(data / "taught")]
+    assert main(["imfe", "teach", str(data / "clips"), "--config", str(data / "config.json"), *options]) == 0
+    assert "made 2" in capsys.readouterr().out
+    assert np.load(data / "taught" / "v_b.npy").shape == (3, D)
+    shutil.rmtree(data / "flow")
+    (data / "taught").rename(data / "flow")
+    assert train(data, "out", 1) == 0

@@ -142,7 +142,7 @@ def test_weights_start_another_run_where_they_fit(tmp_path: Path) -> None:
 def test_baselines_have_the_same_face() -> None:
     clips = [torch.from_numpy(moving(1, s, n).frames[:, :32, :48].copy()) for s, n in ((0, 8), (1, 14))]
     appearance = AppearanceNet(SMALL, LABELS, "none", RECIPE.hop, 0.0).eval()
-    flow = FlowNet(SMALL, build_head(RECIPE, LABELS, "none", FlowNet.WIDTHS[-1]), RECIPE.hop).eval()
+    flow = FlowNet(SMALL, build_head(RECIPE, LABELS, "none", 8), RECIPE.hop).eval()
     assert appearance(clips).valid.sum(1).tolist() == [3, 5]
     assert flow(clips).valid.sum(1).tolist() == [1, 3]
     reverse = [clip.flip(0) for clip in clips]
