@@ -21,7 +21,10 @@ import numpy.typing as npt
 
 from edge_runtime.sources.base import UnreadableFrameError
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+if hasattr(cv2.utils, "logging"):
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+else:  # Debian 12's OpenCV, 4.6, which is the one with GStreamer
+    cv2.setLogLevel(0)  # type: ignore[attr-defined]
 
 Image = npt.NDArray[np.uint8]
 Capture = Any  # cv2.VideoCapture, or what a test puts in its place
