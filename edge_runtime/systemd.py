@@ -48,7 +48,7 @@ class Notifier:
 
 
 class Supervisor:
-    """A thread that tells systemd and the log what the health monitor says, and reloads thresholds on SIGHUP.
+    """A thread that tells systemd and the log what the health monitor says, and reloads files on SIGHUP.
 
     READY goes out with the run's start event, not with the first frame: a camera that is unplugged at boot must not
     make systemd kill the service that waits for it.
@@ -61,18 +61,18 @@ class Supervisor:
         reload: Callable[[], None] | None = None,
         camera: str | None = None,
     ) -> None:
-        """``camera`` is said with each state, where one process has several."""
+        """``reload`` may raise InputError. ``camera`` is said with each state, where one process has several."""
         self._said = "" if camera is None else f"{camera}: "
         self._health = health
         self._notifier = notifier or Notifier()
-        self._reload = reload
+        self.reloads = [] if reload is None else [reload]  # what SIGHUP reads again; any may be added before the start
         self._hangup = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def __enter__(self) -> Self:
         """Start. Only the main thread may install a signal handler; on another, SIGHUP is for `hang_up`'s caller."""
-        if self._reload is not None and threading.current_thread() is threading.main_thread():
+        if self.reloads and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGHUP, lambda *_: self.hang_up())
         self._thread.start()
         return self
@@ -85,7 +85,7 @@ class Supervisor:
         self._notifier.send(STOPPING=1)
 
     def hang_up(self) -> None:
-        """Reload the thresholds, soon."""
+        """Reload, soon."""
         self._hangup.set()
 
     def _run(self) -> None:
@@ -113,10 +113,9 @@ class Supervisor:
 
     def _reload_now(self) -> None:
         self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
-        try:
-            if self._reload is not None:
-                self._reload()
-                _log.info("thresholds reloaded")
-        except InputError as error:  # a slip in an edited file must not end a running camera
-            _log.error("thresholds kept as they were: %s", error)
+        for reload in self.reloads:
+            try:
+                reload()
+            except InputError as error:  # a slip in an edited file must not end a running camera
+                _log.error("%skept as it was: %s", self._said, error)
         self._notifier.send(READY=1)

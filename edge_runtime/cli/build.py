@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,11 +20,16 @@ from edge_runtime.pipeline.clock import StopFlag
 from edge_runtime.pipeline.pipeline import Limits, Pipeline
 from edge_runtime.pipeline.policy import choose
 from edge_runtime.pipeline.recogniser import Recogniser
+from edge_runtime.pipeline.succession import Muted, Successor
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.segments import Hysteresis
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.open import open_source
+from edge_runtime.streams.observer import Observer
 from edge_runtime.streams.threads import choose_threads
+from edge_runtime.systemd import Supervisor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Prepared:
     recognisers: dict[str, Recogniser]
     hop: int  # asked for; policy degrade may have left another
     times: StageTimes
+    threads: int
     described: dict[str, Any]
     providers: dict[str, str]
 
@@ -99,7 +106,36 @@ class Prepared:
             account=account,
             stop=stop,
         )
+        if isinstance(supervisor, Supervisor):
+            supervisor.reloads.append(lambda: self._renew(pipeline))
         return pipeline, supervisor
+
+    def _renew(self, pipeline: Pipeline) -> None:
+        """Let the model files that now lie where the present ones did take over, where they are others.
+
+        Raises:
+            InputError: they cannot be used, or do not answer as the present ones do.
+        """
+        models = _load(self.options)
+        described = models.described()
+        if all(pipeline.models.get(role) == about for role, about in described.items()):
+            return
+        observer = Muted(self.times)
+        recogniser, _ = _open_models(models, self.options, self.threads, observer)
+        for what, own, wanted in (
+            ("input", models.content, self.models.content),
+            ("frame rate", models.fps, self.models.fps),
+            ("hop", recogniser.hop, self.hop),
+            ("delay", models.delay, self.models.delay),
+            ("labels", models.labels, self.models.labels),
+        ):
+            if own != wanted:
+                raise InputError(
+                    f"model {models.main.path}: its {what} must be the running model's, {wanted}; found {own}; "
+                    "restart to change it"
+                )
+        log.info("model %s: warming up beside the present one", models.main.path)
+        pipeline.succeed(Successor(recogniser, described, observer))
 
 
 def prepare(options: argparse.Namespace) -> Prepared:
@@ -111,26 +147,32 @@ def prepare(options: argparse.Namespace) -> Prepared:
     hysteresis = Hysteresis(options.enter, options.leave, options.min_duration, options.smoothing)
     overrides = read_overrides(options.budgets) if options.budgets else None
     watch = WatchOptions(options)
-    models = load_models(in_precision(_model(options), options.precision), options.head)
+    models = _load(options)
     threads = options.threads or choose_threads(models.main, hop=options.hop, provider=options.provider).threads
     times = StageTimes()
-
-    def open_models(which: Models) -> tuple[Recogniser, dict[str, str]]:
-        return open_recogniser(
-            which, observe=times, hop=options.hop, threads=threads, provider=options.provider, spin=options.spin
-        )
-
-    recogniser, providers = open_models(models)
+    recogniser, providers = _open_models(models, options, threads, times)
     recognisers, described = {"main": recogniser}, models.described()
     if options.fallback_model:
         if options.policy not in ("auto", "degrade"):
             raise InputError(f"--fallback-model is for --policy degrade; --policy {options.policy} never turns to it")
         smaller = load_fallback(options.fallback_model, models)
-        recognisers["fallback"], theirs = open_models(smaller)
+        recognisers["fallback"], theirs = _open_models(smaller, options, threads, times)
         described |= {f"fallback {role}": about for role, about in smaller.described().items()}
         providers |= {f"fallback {stage}": provider for stage, provider in theirs.items()}
     return Prepared(
-        options, watch, hysteresis, overrides, models, recognisers, recogniser.hop, times, described, providers
+        options, watch, hysteresis, overrides, models, recognisers, recogniser.hop, times, threads, described, providers
+    )
+
+
+def _load(options: argparse.Namespace) -> Models:
+    return load_models(in_precision(_model(options), options.precision), options.head)
+
+
+def _open_models(
+    models: Models, options: argparse.Namespace, threads: int, observe: Observer
+) -> tuple[Recogniser, dict[str, str]]:
+    return open_recogniser(
+        models, observe=observe, hop=options.hop, threads=threads, provider=options.provider, spin=options.spin
     )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # as in run.py: --help needs none of these
     from edge_runtime.sinks.spool import Spool
     from edge_runtime.telemetry import Telemetry
 
+_log = logging.getLogger(__name__)
+
 
 def add_watch_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("watching", "passwords and tokens: ${NAME} in a URL, environment, or NAME_FILE")
@@ -137,5 +139,6 @@ class WatchOptions:
 
         def reload() -> None:
             health.thresholds = read_health(self._budgets)
+            _log.info("thresholds reloaded")
 
         watching.supervisor = Supervisor(health, reload=reload, camera=self._camera)

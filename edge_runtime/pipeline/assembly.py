@@ -42,6 +42,12 @@ class Models:
         graph = self.main.metadata if self.head is None else self.head.metadata
         return graph.labels if isinstance(graph, RtStgcnMetadata) else ()
 
+    @property
+    def delay(self) -> int:
+        """Steps between the moment a result speaks of and the moment it is known."""
+        graph = self.main.metadata if self.head is None else self.head.metadata
+        return graph.delay if isinstance(graph, RtStgcnMetadata) else 0
+
     def described(self) -> dict[str, Any]:
         """What the start event says of them, by role."""
         roles = {"model": self.main, "head": self.head}

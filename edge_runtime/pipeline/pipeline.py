@@ -29,6 +29,7 @@ from edge_runtime.pipeline.handover import Handover
 from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.policy import Governor, Policy
 from edge_runtime.pipeline.recogniser import Recogniser, event_of
+from edge_runtime.pipeline.succession import Successor
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.redaction import redact
 from edge_runtime.sampling import FrameSampler, Rate
@@ -84,7 +85,7 @@ class Pipeline:
         stop: StopFlag | None = None,
     ) -> None:
         self._source = source
-        self._recognisers = recognisers
+        self._recognisers = dict(recognisers)
         self._recogniser = main = recognisers["main"]
         self._models = dict(models or {})
         self._providers = dict(providers or {})
@@ -106,6 +107,7 @@ class Pipeline:
         self.account.sinks = self._fanout.tallies
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
         self._ended_by = "end-of-stream"
+        self._successor: Successor | None = None
         self._failure: Exception | None = None
         self._last: Frame | None = None
         self._last_result_t: float | None = None
@@ -141,6 +143,15 @@ class Pipeline:
     def hanging(self) -> bool:
         """After a run: a thread of ours is stuck in a driver or a file system, and will not let the process end."""
         return self._thread.is_alive() or self._source.stuck or bool(self._stuck)
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """What runs, by role, as the start event says it; another model may have taken over since."""
+        return self._models
+
+    def succeed(self, successor: Successor) -> None:
+        """Let another model warm up beside ``main`` and take over. Any thread may ask; the last one counts."""
+        self._successor = successor
 
     # ---- capture thread
 
@@ -217,6 +228,8 @@ class Pipeline:
         level, clip_length = self._governor.level, self._recogniser.clip_length
         if policy.skips(level, clip_length, self._rate.fps, frame.t, self._last_result_t):
             self._recogniser.skip()
+            if self._successor is not None:
+                self._successor.skip()
             self.account.dropped("skipped")
             return
         try:
@@ -231,6 +244,27 @@ class Pipeline:
             self._last_result_t = frame.t
             self._tell(opinions, known_ns - frame.captured_ns)
             self._govern(frame, known_ns)
+        if self._successor is not None and self._recogniser is self._recognisers["main"]:
+            self._warm_up(self._successor, frame, bool(opinions))
+
+    def _warm_up(self, successor: Successor, frame: Frame, hop_complete: bool) -> None:
+        if successor.recogniser.hop != self._recogniser.hop:  # policy degrade has lengthened it, or shortened it again
+            successor.recogniser.run_at(self._recogniser.hop)
+            successor.reset()
+        try:
+            ready = successor.step(frame, hop_complete)
+        except Exception as error:
+            log.exception("the new model failed and is dropped; the present one goes on")
+            self._successor = None
+            self._emit(Fault("model-refused", frame.t, {"message": redact(str(error))}))
+            return
+        if ready:
+            successor.observer.listening = True
+            self._recogniser = self._recognisers["main"] = successor.recogniser
+            self._models = {**self._models, **successor.models}
+            self._successor = None
+            log.info("the new model has taken over")
+            self._emit(Fault("model-replaced", frame.t, {"models": dict(successor.models)}))
 
     def _mend_gap(self, frame: Frame) -> None:
         """Forget the past when it is not this frame's past."""
@@ -243,6 +277,8 @@ class Pipeline:
         self._tell_owed(last)
         self._emit_all(self._segmenter.finish())
         self._recogniser.reset()
+        if self._successor is not None:
+            self._successor.reset()
         self._last_result_t = None
         lost = self.account.count("overload") - self._lost_before  # then it is the network that is slow
         detail = {"seconds": round(silence, 3), "bound_s": round(self._rate.gap_s, 3), "lost_to_overload": lost}

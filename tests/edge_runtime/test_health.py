@@ -253,7 +253,7 @@ def test_sighup_reloads_and_a_slip_keeps_the_old(manager: Manager, caplog: pytes
                 assert health.thresholds.hung_s == 5
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert "kept as they were" in caplog.text
+    assert "kept as it was" in caplog.text
 
 
 def test_without_systemd_nothing_is_sent() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,10 +16,12 @@ import urllib.error
 import urllib.request
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edge_runtime.cli.watch import WatchOptions
@@ -153,13 +157,50 @@ def test_a_service_manager_hears_the_truth_and_reloads_thresholds(
         run.wait_for(lambda: "thresholds reloaded" in run.err())
         budgets.write_text("[health]\nstarved_s = 'soon'\n")
         run.process.send_signal(signal.SIGHUP)
-        run.wait_for(lambda: "kept as they were" in run.err())
+        run.wait_for(lambda: "kept as it was" in run.err())
         camera.frozen.set()
         heard.clear()
         hear("STATUS=starved")
         run.end()
         hear("STOPPING=1")
     assert run.process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_new_model_takes_over_without_a_gap(camera: HttpCamera, inputs: Inputs, tmp_path: Path) -> None:
+    """Shows a new file behind the same name and SIGHUP: it warms up and takes over; a broken one changes nothing."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for file in (inputs.imfe, inputs.imfe.with_name("rtstgcn.onnx")):
+        shutil.copy(file, models)
+    run = Run(camera, replace(inputs, imfe=models / "imfe.onnx"), tmp_path)
+    run.wait_for(lambda: run.is_state("ok"))
+
+    def install(name: str, data: bytes) -> None:
+        (models / "new").write_bytes(data)
+        (models / "new").replace(models / name)
+        run.process.send_signal(signal.SIGHUP)
+
+    def heard(kind: str) -> list[dict[str, Any]]:
+        return [event for event in run.events() if event["event"] == "fault" and event["kind"] == kind]
+
+    before = (models / "imfe.onnx").read_bytes()
+    install("imfe.onnx", before[:1000])
+    run.wait_for(lambda: "kept as it was" in run.err())
+    changed = onnx.load_from_string(before)
+    changed.doc_string = "the same weights, another file"
+    install("imfe.onnx", changed.SerializeToString())
+    run.wait_for(lambda: heard("model-replaced"))
+    count = len(run.events())
+    run.wait_for(lambda: len(run.events()) > count + 5)
+    run.end()
+    assert run.process.returncode == 0, run.err()
+    told = heard("model-replaced")[0]["detail"]["models"]["model"]["sha256"]
+    assert told == hashlib.sha256(changed.SerializeToString()).hexdigest()
+    results = [event for event in run.events() if event["event"] == "result"]
+    assert len({event["frame"] for event in results}) == len(results)
+    swap = heard("model-replaced")[0]["t"]
+    assert all(event["warm"] for event in results if event["t"] > swap and not heard("gap"))
 
 
 @pytest.mark.parametrize(
