@@ -14,6 +14,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 
+from edge_runtime.cli.options import OneLineParser
 from edge_runtime.errors import EdgeError
 
 GROUPS = {
@@ -33,7 +34,7 @@ FAMILY = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="trainer", description="Train, test and export the networks of edge-run.")
+    parser = OneLineParser(prog="trainer", description="Train, test and export the networks of edge-run.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     groups = {}
     for name, purpose in GROUPS.items():
@@ -57,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, the error's own code and one line when it did not."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    args = build_parser().parse_args(argv)
     try:
+        args = build_parser().parse_args(argv)
         return int(args.run(args) or 0)
     except EdgeError as error:
         print(f"trainer: {error}", file=sys.stderr)
