@@ -29,7 +29,8 @@ HERE = Path(__file__).parent
 SIZE = (320, 240)
 ACT_S = 4.0
 BLEND_S = 0.6
-FIRST_SEED = 2 * HELD_OUT_SEEDS
+# Two million and the 149 seeds after it were looked at while the recipe was chosen; nobody looked at these.
+FIRST_SEED = 3 * HELD_OUT_SEEDS
 
 
 def draw_script(seed: int) -> list[Act]:
