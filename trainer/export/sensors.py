@@ -25,7 +25,7 @@ class SensorGraph:
         length = self._op("Sqrt", (self._op("ReduceSum", (squared, self._axis()), "sum", keepdims=1),), "length")
         weight = self._op("Sub", (length, self._number(1.0)), "weight")
         excess = self._op("Sub", (weight, self._rest(weight)), "excess")
-        lift = self._op("Mul", (self._tanh(excess, 12.0, "lift"), self._bell(excess, 3.0, "gentle")), "lift.gentle")
+        lift = self._op("Mul", (self._tanh(excess, 12.0, "lift"), self._still(turn)), "lift.still")
         parts = (
             self._scaled(lift, self._config.lift_gain, "lift.gain.out"),
             acceleration,
@@ -36,6 +36,13 @@ class SensorGraph:
             self._scaled(self._logarithm(turn, "turn.log"), 0.5, "turn.log.half"),
         )
         return self._op("Concat", parts, "streams", axis=-1)
+
+    def _still(self, turn: str) -> str:
+        """1 while the sensor does not turn."""
+        tripled = self._scaled(turn, 3.0, "turn.tripled")
+        squared = self._op("Mul", (tripled, tripled), "turn.squared")
+        total = self._op("ReduceSum", (squared, self._axis()), "turn.total", keepdims=1)
+        return self._op("Exp", (self._op("Neg", (total,), "turn.negative"),), "still")
 
     def _rest(self, weight: str) -> str:
         """The sensor's own rest level, from the sums that layer 0 keeps."""

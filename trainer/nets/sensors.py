@@ -11,7 +11,8 @@ sensor's own rest level is measured and taken off.
     calm   = exp(-(12 m)²)                          1 while the sensor is about as heavy as at rest
     rest   = Σ calm·m / (Σ calm + 2)                over the last ``rest_frames`` frames, exact from the first frame
     excess = m - rest                               what a lift adds: 0.05 to 0.1
-    streams: lift_gain·tanh(12 excess)·exp(-(3 excess)²), a, tanh r, tanh r/8, 4 m, log(1 + 10|m|), log(1 + 10|r|)/2
+    still  = exp(-(3|r|)²)                          1 while the sensor does not turn: walking would drown a lift
+    streams: lift_gain·still·tanh(12 excess), a, tanh r, tanh r/8, 4 m, log(1 + 10|m|), log(1 + 10|r|)/2
 
 The two sums are a memory like a layer's, with ``taps = rest_frames``: the exported graph keeps them as its layer 0.
 """
@@ -80,8 +81,9 @@ class SensorStreams(nn.Module):
         weight = self._weight(x)
         excess = weight - sums[..., :1] / (sums[..., 1:] + PRIOR_FRAMES)
         turn = x[..., 3:] / self.config.turn
+        still = torch.exp(-((3 * turn) ** 2).sum(-1, keepdim=True))
         parts = [
-            self.config.lift_gain * torch.tanh(12 * excess) * torch.exp(-((3 * excess) ** 2)),
+            self.config.lift_gain * still * torch.tanh(12 * excess),
             x[..., :3] / self.config.gravity,
             torch.tanh(turn),
             torch.tanh(turn / 8),
