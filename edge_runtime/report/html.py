@@ -11,9 +11,8 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from edge_runtime.pipeline.budgets import WHOLE
 from edge_runtime.report import svg
-
-WHOLE = "capture_to_result"
 
 STAGE_MEANS = {
     "capture": "from the frame's timestamp until the network takes it: decoding, hand-over, waiting",
