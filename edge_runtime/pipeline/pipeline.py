@@ -255,16 +255,21 @@ class Pipeline:
             ready = successor.step(frame, hop_complete)
         except Exception as error:
             log.exception("the new model failed and is dropped; the present one goes on")
-            self._successor = None
+            self._let_go(successor)
             self._emit(Fault("model-refused", frame.t, {"message": redact(str(error))}))
             return
         if ready:
             successor.observer.listening = True
             self._recogniser = self._recognisers["main"] = successor.recogniser
             self._models = {**self._models, **successor.models}
-            self._successor = None
+            self._let_go(successor)
             log.info("the new model has taken over")
             self._emit(Fault("model-replaced", frame.t, {"models": dict(successor.models)}))
+
+    def _let_go(self, successor: Successor) -> None:
+        """Unless another thread has offered a newer one meanwhile."""
+        if self._successor is successor:
+            self._successor = None
 
     def _mend_gap(self, frame: Frame) -> None:
         """Forget the past when it is not this frame's past."""
