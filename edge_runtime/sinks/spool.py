@@ -65,12 +65,16 @@ class Spool:
             return row.lastrowid
 
     def after(self, number: int, count: int) -> list[Message]:
-        """The oldest ``count`` messages later than ``number``."""
+        """The oldest ``count`` messages later than ``number``; none while the disk cannot be read."""
         with self._lock:
-            rows = self._database.execute(
-                "SELECT number, kind, body FROM message WHERE number > ? ORDER BY number LIMIT ?", (number, count)
-            )
-            return [Message(*row) for row in rows]
+            try:
+                rows = self._database.execute(
+                    "SELECT number, kind, body FROM message WHERE number > ? ORDER BY number LIMIT ?", (number, count)
+                )
+                return [Message(*row) for row in rows]
+            except sqlite3.Error as error:
+                _log.warning("spool: cannot read what waits: %s", error)
+                return []
 
     def done(self, number: int) -> None:
         """The message has been received; unknown numbers (it had left meanwhile) are fine.

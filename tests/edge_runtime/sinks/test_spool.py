@@ -83,3 +83,11 @@ def test_threads_share_it(tmp_path: Path) -> None:
 def test_the_file_lies_where_the_service_manager_says() -> None:
     assert spool_path(None, "mqtt") is None
     assert spool_path("/var/lib/edge:/other", "mqtt") == Path("/var/lib/edge/mqtt.spool")
+
+
+def test_a_disk_that_cannot_be_read_stops_no_thread(tmp_path: Path) -> None:
+    """Shows that the sender finds nothing for now, where it would otherwise end for the rest of the run."""
+    spool = Spool(tmp_path / "s")
+    spool.put("event", "0")
+    spool.close()
+    assert spool.after(0, 10) == []
