@@ -69,8 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         data, report = _quantize_imfe(original, original.metadata, args)
     else:
         raise InputError(f"{original.path}: cannot quantize a model of kind '{original.metadata.kind}'")
+    partial = args.out.with_name(f"{args.out.name}.partial")  # a full disk leaves no half a model under a model's name
     try:
-        args.out.write_bytes(data)
+        partial.write_bytes(data)
+        partial.replace(args.out)
     except OSError as error:
         raise InputError(f"--out {args.out}: cannot write: {error.strerror}") from None
     print(report)
