@@ -109,7 +109,7 @@ def test_a_server_killed_and_restarted_fifty_times_is_found_again_each_time(came
 
 
 def test_a_server_that_pauses_mid_stream_is_left_and_found_again(camera, monkeypatch):
-    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 3.0)
     with SupervisedSource(lambda: StreamSource(camera.url()), LIMITS) as source:
         read(source, 10)
         camera.process.send_signal(signal.SIGSTOP)
