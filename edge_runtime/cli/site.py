@@ -25,7 +25,6 @@ import argparse
 import logging
 import threading
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import EdgeError, InputError, SourceLostError
 from edge_runtime.redaction import redact
+from edge_runtime.toml import read_toml
 
 if TYPE_CHECKING:
     from edge_runtime.cli.build import Prepared
@@ -68,12 +68,7 @@ def read_site(path: Path, common: Sequence[str], parse: Callable[[list[str]], ar
     Raises:
         InputError: not TOML, no camera, an unknown or wrong option, or two cameras with one output.
     """
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path}: not TOML: {error}") from None
+    table = read_toml(path, "--config")
     cameras = table.pop("camera", None)
     if not isinstance(cameras, dict) or not cameras or not all(isinstance(own, dict) for own in cameras.values()):
         raise InputError(f"--config {path}: expected a table [camera.NAME] for each camera")

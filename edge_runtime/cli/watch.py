@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import tomllib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import InputError
+from edge_runtime.toml import read_toml
 
 if TYPE_CHECKING:  # as in run.py: --help needs none of these
     from edge_runtime.health import Thresholds
@@ -49,12 +49,7 @@ def read_health(budgets: Path | None) -> Thresholds:
 
     if budgets is None:
         return Thresholds()
-    try:
-        table = tomllib.loads(budgets.read_text("utf-8")).get("health", {})
-    except OSError as error:
-        raise InputError(f"budgets file {budgets}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"budgets file {budgets} is not TOML: {error}") from error
+    table = read_toml(budgets, "budgets file").get("health", {})
     if not isinstance(table, dict):
         raise InputError(f"budgets file {budgets}: [health] must be a table, found {table!r}")
     return Thresholds.parse(table)

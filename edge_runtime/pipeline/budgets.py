@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import threading
-import tomllib
 from array import array
 from collections import deque
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from typing import Any, Self
 
 from edge_runtime.errors import InputError
 from edge_runtime.report.histogram import LatencyHistogram, SlidingWindow
+from edge_runtime.toml import read_toml
 
 WHOLE = "capture_to_result"
 STAGES = ("capture", "preprocess", "imfe.encoder", "imfe.motion", "imfe.head", "rtstgcn", "sinks", WHOLE)
@@ -94,12 +94,7 @@ def read_overrides(path: Path) -> dict[str, float]:
     Raises:
         InputError: no such file, no TOML, a stage that does not exist, or a value that is no positive number.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"budgets file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"budgets file {path} is not TOML: {error}") from error
+    tables = read_toml(path, "budgets file")
     tables.pop("health", None)  # thresholds of the health states share the file (cli/watch.py)
     flat = _flatten(tables)
     for stage, value in flat.items():

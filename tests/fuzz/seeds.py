@@ -28,6 +28,19 @@ hung_s = 10
 degraded_miss_ratio = 0.1
 """
 
+_SITE = """\
+model = "{model}"
+hop = 1
+[camera.front]
+video = "{first}"
+max-frames = 4
+policy = "block"
+[camera.yard]
+video = "{second}"
+threads = 1
+enter = 0.6
+"""
+
 
 @dataclass(frozen=True)
 class Healthy:
@@ -125,6 +138,12 @@ def _rewire(data: bytes, chance: random.Random) -> bytes:
 
 
 def config(healthy: Healthy, folder: Path, chance: random.Random) -> list[str]:
+    """Budgets with thresholds, or a site of two cameras."""
+    if chance.random() < 0.5:
+        site = folder / "site.toml"
+        first, second = healthy.clips[:2]
+        site.write_bytes(damage_text(_SITE.format(model=healthy.imfe, first=first, second=second), chance))
+        return _short("--config", site)
     broken = folder / "budgets.toml"
     broken.write_bytes(damage_text(_BUDGETS, chance))
     return _short("--skeleton", healthy.npy, "--rate", 30, "--model", healthy.skeleton, "--budgets", broken)

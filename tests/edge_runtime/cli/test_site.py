@@ -78,7 +78,8 @@ def test_a_camera_that_fails_does_not_touch_the_others(inputs: Inputs, edge_run:
     ("text", "message"),
     [
         ("", "a table [camera.NAME]"),
-        ("not toml", "not TOML"),
+        ("not toml", "is not TOML"),
+        ("a = " + "[" * 3000, "nested too deep"),
         ("[camera.a]\nvideo = '{clip}'\n", "camera a: --model is missing"),
         ("[camera.a]\nmodel = '{imfe}'\n", "camera a: one of the arguments"),
         ("[camera.a]\nvideo = '{clip}'\nbogus = 1\n", "camera a: unrecognized arguments: --bogus=1"),
