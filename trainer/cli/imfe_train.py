@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.errors import InputError
+
 DEBUG_VIDEOS = 4
 
 
@@ -42,6 +44,13 @@ def run(args: argparse.Namespace) -> None:
     from trainer.engine.imfe_distil import Distillation, TeacherClips, distil
     from trainer.nets.imfe import Imfe, read_config
 
+    for option, value in (
+        ("EPOCHS", args.total_epochs),
+        ("SAVE_EVERY", args.save_every),
+        ("--batch-size", args.batch_size),
+    ):
+        if value < 1:
+            raise InputError(f"{option} {value}: expected at least 1")
     config = read_config(args.config)
     pairs = with_features(find_videos(args.rgb), args.features)
     if args.debug:

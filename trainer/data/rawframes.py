@@ -62,6 +62,8 @@ def find_videos(root: Path) -> list[RawVideo]:
         raise InputError(f"{root}: no such folder; expected frame folders (video/img_00000.jpg) or video files")
     videos = []
     for path in sorted(root.iterdir()):
+        if path.is_dir() and next(path.glob("*.npy"), None):
+            continue  # extracted features lie beside the videos
         if path.is_dir():
             frames = tuple(sorted(path.glob(FRAME_PATTERN)))
             video = RawVideo(path.name, frames, len(frames))
