@@ -142,7 +142,9 @@ def _run(arguments: list[str], folder: Path) -> str:
         return f"a traceback\n{text[-600:]}"
     if code not in (0, 2, 3):
         return f"exit code {code}\n{text[-300:]}"
-    if code and sum(line.startswith("error: ") for line in text.splitlines()) != 1:
+    # a camera of a site that fails while the others run is a line of the log
+    told = sum(line.startswith(("error: ", "camera ")) for line in text.splitlines())
+    if code and told != 1 and not (told == 2 and "--config" in arguments):
         return f"exit code {code} without one line of error\n{text[-300:]}"
     return f"clean {code}"
 
