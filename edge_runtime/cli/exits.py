@@ -28,5 +28,10 @@ def one_line_errors(main: Callable[[Sequence[str] | None], int]) -> Callable[[Se
         except BrokenPipeError:  # the reader (head, less) has seen enough
             sys.stderr.close()
             return 0
+        except OSError as error:  # of a path that an option names; anything else is a bug of ours, and shown whole
+            if error.filename is None:
+                raise
+            print(f"error: {str(error.filename)[:100]}: {error.strerror}; check the path", file=sys.stderr)
+            return InputError.exit_code
 
     return guarded

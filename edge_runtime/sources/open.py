@@ -68,6 +68,13 @@ def open_source(options: argparse.Namespace, model_fps: float) -> Source:
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"--{name.replace('_', '-')}: expected {unit} above 0, found {value:g}")
+    try:
+        return _open(options, model_fps)
+    except OSError as error:  # a name too long, a folder that may not be entered: asking whether it exists raises these
+        raise InputError(f"{str(error.filename)[:100]}: {error.strerror}; check the path") from None
+
+
+def _open(options: argparse.Namespace, model_fps: float) -> Source:
     connect = _live(options)
     if connect is not None:
         return SupervisedSource(connect, Limits(give_up_after_s=options.give_up_after))

@@ -231,6 +231,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "no action is called 'dance'",
     ),
     "leave above enter": (["--video", "{clip}", "--model", "{imfe}", "--leave", "0.9"], "leave <= enter"),
+    "video with a name too long": (["--video", "a" * 300, "--model", "{imfe}"], "File name too long"),
+    "record with a name too long": (
+        ["--video", "{clip}", "--model", "{imfe}", "--record", "a" * 300 + "/x.mp4"],
+        "File name too long",
+    ),
     "budgets missing": (["--video", "{clip}", "--model", "{imfe}", "--budgets", "{tmp}/none.toml"], "budgets file"),
     "deadline negative": (["--video", "{clip}", "--model", "{imfe}", "--deadline-ms", "-1"], "positive"),
     "rate zero": (["--skeleton", "{tmp}/ok.npy", "--model", "{skeleton}", "--rate", "0"], "--rate"),
