@@ -96,7 +96,9 @@ class TrainingOptions:
 
 
 # what sections shared with the network's own options hold for the training
-TRAINING_KEYS = frozenset({item.name for item in dataclasses.fields(DataOptions)} | {"segment", "actions"} | PUBLISHED_EXTRAS)
+TRAINING_KEYS = frozenset(
+    {item.name for item in dataclasses.fields(DataOptions)} | {"segment", "actions"} | PUBLISHED_EXTRAS
+)
 
 
 def read_training(raw: dict[str, Any], origin: str) -> TrainingOptions:
