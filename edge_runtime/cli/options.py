@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from edge_runtime.errors import InputError
 
+MOST_THREADS = 1024
+
 
 class OneLineParser(argparse.ArgumentParser):
     """A wrong option is one line like every other error; the usage is a page."""
@@ -24,9 +26,17 @@ def whole_number(text: str) -> int:
     return value
 
 
+def thread_count(text: str) -> int:
+    """1 to `MOST_THREADS`; onnxruntime takes what a C int holds, and tries to start as many."""
+    value = whole_number(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 to {MOST_THREADS}, found {text[:40]!r}")
+    return value
+
+
 def threads_or_auto(text: str) -> int | None:
     """None for ``auto``: found by running the model."""
-    return None if text == "auto" else whole_number(text)
+    return None if text == "auto" else thread_count(text)
 
 
 def positive(text: str) -> float:

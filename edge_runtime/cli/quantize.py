@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.cli.exits import one_line_errors
-from edge_runtime.cli.options import OneLineParser, whole_number
+from edge_runtime.cli.options import OneLineParser, thread_count, whole_number
 from edge_runtime.errors import InputError
 from edge_runtime.models import zoo
 from edge_runtime.models.file import ModelFile
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--clips", type=whole_number, default=48, help="clips of --calibrate that an IMFE sees (default 48)"
     )
     parser.add_argument(
-        "--threads", type=whole_number, default=1, help="threads when timing a graph network (default 1)"
+        "--threads", type=thread_count, default=1, help="threads when timing a graph network (default 1)"
     )
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
     args = parser.parse_args(argv)

@@ -209,6 +209,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "head is an imfe": (["--video", "{clip}", "--model", "{imfe}", "--head", "{imfe}"], "expected an RT-ST-GCN"),
     "hop not offered": (["--video", "{clip}", "--model", "{imfe}", "--hop", "5"], "hop: expected one of"),
     "hop is no number": (["--video", "{clip}", "--model", "{imfe}", "--hop", "x"], "whole number"),
+    "a million threads": (
+        ["--video", "{clip}", "--model", "{imfe}", "--threads", "1000000"],
+        "expected a whole number of 1 to 1024",
+    ),
     "no threads": (["--video", "{clip}", "--model", "{imfe}", "--threads", "0"], "whole number"),
     "provider unknown": (["--video", "{clip}", "--model", "{imfe}", "--provider", "abacus"], "expected one of"),
     "video missing": (["--video", "{tmp}/none.mp4", "--model", "{imfe}"], "no such file"),
