@@ -4,7 +4,8 @@ A network is stepped for millions of frames through the runtime. At regular mome
 offline network, in float64, on the last receptive field alone: what it should say had it just been started. Before
 each comparison but one window away lies an outburst: a hundred frames ten thousand times too large.
 
-Prints the largest error of each tenth of the run as it goes: with a plain running sum it grows, here it must not.
+Prints the resident set as it goes and, once the streaming is over (torch's own memory would blur it), the largest error
+of each tenth of the run: with a plain running sum it grows, here it must not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 import torch
 
@@ -26,49 +28,52 @@ COMPARISONS = 100
 OUTBURST = 1e4
 OUTBURST_FRAMES = 100
 BOUND = 1e-4
+PIECE = 10_000  # frames drawn at once
+
+Frames = npt.NDArray[np.float32]
 
 
 def drift(model: RtStgcn, steps: int) -> None:
     """Step ``steps`` frames, comparing ``COMPARISONS`` times, and print what was found."""
     with tempfile.TemporaryDirectory() as folder:
         stream = RtStgcnStream(exported(model, Path(folder) / "rtstgcn.onnx"))
-    model = model.double()
     field = stream.receptive_field
     # a phase swaps its sum within one ring after the window has passed: two windows are always enough
     quiet = 2 * field + max(layer.taps * layer.dilation for layer in stream.metadata.layers)
     chunk = max(steps // COMPARISONS, quiet + OUTBURST_FRAMES)
+    comparisons = max(steps // chunk, 2)
     random = np.random.default_rng(0)
-    errors: list[float] = []
-    largest = 0.0
-    told = 0
+    x = np.empty((PIECE, stream.metadata.in_channels, stream.metadata.graph.num_node), np.float32)
+    seen: list[tuple[Frames, Frames]] = []  # the last receptive field, the logits after it
     memory: list[float] = []
     start = time.monotonic()
-    comparisons = max(steps // chunk, 2)
     for done in range(1, comparisons + 1):
-        for left in range(chunk, 0, -10_000):  # in pieces: the input of a million frames would itself fill the memory
-            length = min(left, 10_000)
-            x = random.standard_normal((length, stream.metadata.in_channels, stream.metadata.graph.num_node))
-            x = x.astype(np.float32)
-            if left == length:
-                if length < quiet + OUTBURST_FRAMES:
+        for left in range(chunk, 0, -PIECE):  # in pieces: the input of a million frames would itself fill the memory
+            piece = random.standard_normal(out=x[: min(left, PIECE)], dtype=np.float32)
+            if left <= PIECE:
+                if len(piece) < quiet + OUTBURST_FRAMES:
                     raise ValueError(f"{chunk} steps between comparisons: the last piece is too short")
-                x[-quiet - OUTBURST_FRAMES : -quiet] *= OUTBURST
-            logits = stream.steps(x)
-        with torch.inference_mode():
-            window = torch.from_numpy(x[-field:]).double().permute(1, 0, 2)[None]
-            expected = model(window)[0, :, -1].numpy()
-        errors.append(float(np.abs(logits[-1] - expected).max()))
-        largest = max(largest, float(np.abs(expected).max()))
+                piece[-quiet - OUTBURST_FRAMES : -quiet] *= OUTBURST
+            for frame in piece:
+                logits = stream.step(frame)
+        seen.append((piece[-field:].copy(), logits.copy()))
         memory.append(psutil.Process().memory_info().rss / 1e6)
         if 10 * done // comparisons > 10 * (done - 1) // comparisons:
-            print(
-                f"  after {done * chunk:>12,} steps: largest error {max(errors[told:]):.1e}, {memory[-1]:.1f} MB",
-                flush=True,
-            )
-            told = done
+            print(f"  after {done * chunk:>12,} steps: {memory[-1]:.2f} MB", flush=True)
     hours = (time.monotonic() - start) / 3600
     settled = len(memory) // 10  # the allocator's first growth is no leak
     slope = (memory[-1] - memory[settled]) / (hours * (1 - settled / len(memory)))
+
+    offline = model.double().eval()
+    errors = []
+    largest = 0.0
+    for window, logits in seen:
+        with torch.inference_mode():
+            expected = offline(torch.from_numpy(window).double().permute(1, 0, 2)[None])[0, :, -1].numpy()
+        errors.append(float(np.abs(logits - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+    tenths = np.array_split(np.array(errors), min(10, len(errors)))
+    print("  largest error of each tenth: " + " ".join(f"{tenth.max():.1e}" for tenth in tenths))
     print(
         f"  largest error {max(errors):.2e} (bound {BOUND}; largest logit {largest:.2f}), "
         f"memory {slope:+.3f} MB an hour over {hours:.2f} h",
