@@ -13,7 +13,8 @@ import numpy as np
 
 from edge_runtime.sources.base import Closing, Frame, SourceInfo
 from edge_runtime.sources.figure.motion import ACTIONS, Manner, Pose
-from edge_runtime.sources.figure.scene import Image, Scene
+from edge_runtime.sources.figure.person import Image
+from edge_runtime.sources.figure.scene import Scene
 
 FPS = 30.0
 # Training drew its people from seeds below this.

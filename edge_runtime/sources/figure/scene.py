@@ -1,4 +1,4 @@
-"""How the generated figure looks: a person's colours, a room, a camera and its light, drawn once from a seed.
+"""Where the generated figure is seen: a room, a camera and its light, drawn once from a seed.
 
 Nothing of it depends on the action, so that a network cannot tell an action by the room it happens in.
 """
@@ -12,14 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.sources.figure.motion import Build, Floats, Pose, place_joints
+from edge_runtime.sources.figure.person import Colour, Image, Person
 
-Image = npt.NDArray[np.uint8]
-Colour = tuple[float, float, float]
-
-_SHIFT = 4  # drawing in sixteenths of a pixel: a limb that moves slowly must not jump from pixel to pixel
 _SHAKE = 0.005  # most that a hand-held camera moves, of the picture's height
-_SKINS: tuple[Colour, ...] = ((140, 170, 224), (105, 140, 198), (80, 110, 165), (60, 85, 130), (45, 60, 95))  # BGR
-_HAIR: tuple[Colour, ...] = ((25, 25, 28), (40, 55, 80), (70, 110, 150), (150, 150, 155))
 
 
 class Scene:
@@ -33,11 +28,7 @@ class Scene:
         self._room = _room(rng, (size[0] + 2 * self._margin, size[1] + 2 * self._margin))
         self._camera = _Camera(rng, size)
         self._turn = rng.uniform(-0.5, 0.5)
-        self._skin = _SKINS[rng.integers(len(_SKINS))]
-        self._hair = _HAIR[rng.integers(len(_HAIR))]
-        self._shirt, self._trousers = (_clothing(rng, self._room.mean((0, 1))) for _ in range(2))
-        self._sleeves = bool(rng.integers(2))
-        self._shoes = tuple(rng.uniform(10, 90, 3))
+        self._person = Person.draw(rng, self._build.girth, self._build.head, self._room.mean((0, 1)))
         self._gain = rng.uniform(0.75, 1.15)
         self._flicker = rng.uniform(0, 0.03)
         self._softness = rng.uniform(0, 0.9)
@@ -55,43 +46,8 @@ class Scene:
         points, scale = self._camera.project(joints)
         points -= shake
         self._shadow(image, joints, shake)
-        self._person(image, points, joints[:, 2], scale)
+        self._person.paint(image, points, joints[:, 2], scale)
         return self._expose(image, t)
-
-    def _person(self, image: Image, points: Floats, depth: Floats, scale: Floats) -> None:
-        girth = self._build.girth
-        sleeve = self._shirt if self._sleeves else self._skin
-        parts = []  # (depth, how to draw it), far ones first
-        for right in (0, 1):
-            limbs = (
-                (3 + right, 5 + right, 0.05, self._shirt),
-                (5 + right, 7 + right, 0.042, sleeve),
-                (9 + right, 11 + right, 0.075, self._trousers),
-                (11 + right, 13 + right, 0.058, self._trousers),
-            )
-            for start, end, thickness, colour in limbs:
-                middle = (depth[start] + depth[end]) / 2
-                width = thickness * girth * (scale[start] + scale[end]) / 2
-                parts.append((middle, "limb", points[[start, end]], width, _shaded(colour, middle)))
-            wrist, ankle = 7 + right, 13 + right
-            parts.append((depth[wrist] + 0.001, "ball", points[[wrist]], 0.028 * scale[wrist], self._skin))
-            parts.append((depth[ankle], "ball", points[[ankle]], 0.036 * scale[ankle], self._shoes))
-        parts.append((depth[1] - 0.01, "limb", points[[1, 2]], 0.05 * scale[1], self._skin))
-        trunk = points[[3, 4, 10, 9]]
-        parts.append((depth[0], "trunk", trunk, 0.075 * girth * scale[0], _shaded(self._shirt, depth[0])))
-        head = self._build.head * scale[2]
-        parts.append((depth[15], "ball", points[[15]], 1.02 * head, self._hair))
-        parts.append((depth[2], "ball", points[[2]], head * 0.95, self._skin))
-        for _, kind, where, width, colour in sorted(parts, key=lambda part: part[0]):
-            fixed = np.rint(where * (1 << _SHIFT)).astype(np.int32)
-            if kind == "ball":
-                radius = max(1, round(width * (1 << _SHIFT)))
-                cv2.circle(image, tuple(fixed[0].tolist()), radius, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-                continue
-            thickness = max(1, round(width))
-            if kind == "trunk":
-                cv2.fillConvexPoly(image, fixed, colour, cv2.LINE_AA, _SHIFT)
-            cv2.polylines(image, [fixed], kind == "trunk", colour, thickness, cv2.LINE_AA, _SHIFT)
 
     def _shadow(self, image: Image, joints: Floats, shake: npt.NDArray[np.int_]) -> None:
         (centre,), (scale,) = self._camera.project(joints[:1] * (1, 0, 1))
@@ -157,17 +113,3 @@ def _muted(rng: np.random.Generator, low: float, high: float) -> Colour:
     colour = rng.uniform(low, high, 3)
     colour += 0.6 * (colour.mean() - colour)
     return (float(colour[0]), float(colour[1]), float(colour[2]))
-
-
-def _clothing(rng: np.random.Generator, room: Floats) -> Colour:
-    """A colour that can be told from the room's mean."""
-    while True:
-        colour = rng.uniform(15, 240, 3)
-        if np.abs(colour - room).mean() > 40:
-            return (float(colour[0]), float(colour[1]), float(colour[2]))
-
-
-def _shaded(colour: Colour, depth: float) -> Colour:
-    """Darker at the back, so that an arm before the trunk can be seen."""
-    light = 1 + 0.9 * float(np.clip(depth, -0.25, 0.25))
-    return (colour[0] * light, colour[1] * light, colour[2] * light)
