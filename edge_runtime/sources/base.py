@@ -14,6 +14,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.closing import Closeable
 from edge_runtime.errors import InputError
 from edge_runtime.events import Fault
 
@@ -79,7 +80,7 @@ class Source(Protocol):
     ) -> None: ...
 
 
-class Closing:
+class Closing(Closeable):
     """``with`` for a source, and what most sources do not need."""
 
     def interrupt(self) -> None:
@@ -88,17 +89,6 @@ class Closing:
     @property
     def stuck(self) -> bool:
         return False
-
-    def close(self) -> None:
-        """Nothing to let go of, unless the source says otherwise."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class SourceRefusedError(InputError):

@@ -8,7 +8,8 @@ from edge_runtime.models.clip import ClipMetadata
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.zoo import open_model
 from edge_runtime.streams.clip import ClipStream
-from edge_runtime.streams.imfe import ImfeOutput, ImfeStream
+from edge_runtime.streams.imfe import ImfeStream
+from edge_runtime.streams.motion import ImfeOutput
 from edge_runtime.streams.observer import Observer
 from edge_runtime.streams.rtstgcn import RtStgcnBatch, RtStgcnStream
 

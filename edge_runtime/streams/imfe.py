@@ -13,10 +13,7 @@ not overlap, and the pair that straddles two of them is never computed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,19 +24,12 @@ from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.session import DEVICE_MEMORY, ORT_ERRORS, Binding, Session, open_session, tensor
 from edge_runtime.models.stages import cut, with_parts
 from edge_runtime.models.zoo import open_model
+from edge_runtime.streams.motion import ImfeOutput, MotionStream
 from edge_runtime.streams.observer import Observer, ignore, run_stage
 from edge_runtime.streams.pairs import PairBuffer, PairRing, Pairs
 
 
-@dataclass(frozen=True, slots=True)
-class ImfeOutput:
-    """Motion of one clip. Both arrays are the caller's own: the stream never writes to them again."""
-
-    features: npt.NDArray[np.float32]  # (D,)
-    regions: npt.NDArray[np.float32]  # (D, V)
-
-
-class ImfeStream:
+class ImfeStream(MotionStream[ImfeMetadata]):
     """Frames in, one at a time; motion features out, every ``hop`` frames.
 
     Args:
@@ -68,12 +58,8 @@ class ImfeStream:
         file = model if isinstance(model, ModelFile) else open_model(model)
         if not isinstance(file.metadata, ImfeMetadata):
             raise InputError(f"{file.path}: expected a streaming IMFE, found a model of kind '{file.metadata.kind}'")
-        self.metadata = file.metadata
-        self.sha256 = file.sha256
-        self.hop = self.metadata.hops[0] if hop is None else hop
+        super().__init__(file.metadata, file.sha256, hop)
         self._observer: Observer = ignore
-        self._seen = 0  # frames since the start or the last reset
-        self._since_output = 0
         try:
             self._open(file, threads, provider, spin)
             self._warm_up()
@@ -128,28 +114,6 @@ class ImfeStream:
             raise InputError("computes no finite number from a grey clip; the file is damaged")
         self.reset()
 
-    @property
-    def hop(self) -> int:
-        """Frames between outputs. May be set while running: no frame is lost, the next output comes ``hop`` frames
-        after the last one, or as soon as the frames of its clip have all been compared."""
-        return self._hop
-
-    @hop.setter
-    def hop(self, hop: int) -> None:
-        if hop not in self.metadata.hops:
-            raise InputError(f"hop: expected one of {', '.join(map(str, self.metadata.hops))}, found {hop}")
-        self._hop = hop
-
-    @property
-    def receptive_field(self) -> int:
-        """Frames that one output depends on."""
-        return self.metadata.receptive_field
-
-    @property
-    def warm(self) -> bool:
-        """Whether a whole clip has been seen since the start or the last reset; there is no output before."""
-        return self._seen >= self.metadata.clip_length
-
     def step(self, frame: npt.NDArray[np.uint8]) -> ImfeOutput | None:
         """Take one frame; give the motion of the last ``clip_length`` frames when a hop is complete, else None.
 
@@ -159,10 +123,7 @@ class ImfeStream:
         Raises:
             InputError: another shape or type.
         """
-        if frame.shape != self._frame.shape[1:] or frame.dtype != np.uint8:
-            raise InputError(
-                f"frame: expected uint8 {self._frame.shape[1:]}, found {frame.dtype} {frame.shape}; resize it first"
-            )
+        self._check(frame)
         np.copyto(self._frame[0], frame)
         self._encode()
         self._seen += 1
@@ -202,21 +163,8 @@ class ImfeStream:
         return frames_to_output < self.metadata.clip_length - 1
 
     def reset(self) -> None:
-        """Forget every frame: after a gap, or between recordings."""
-        self._seen = 0
-        self._since_output = self.metadata.clip_length  # the first output waits for its clip only
+        super().reset()
         self._pairs.clear()
-
-    def close(self) -> None:
-        """Nothing is held but memory; here so that streams are used alike."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _static(session: Session, output: str) -> tuple[int, ...]:

@@ -11,12 +11,11 @@ its last value; one never seen is zero.
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.closing import Closeable
 from edge_runtime.errors import InputError
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import RtStgcnMetadata
@@ -26,7 +25,23 @@ from edge_runtime.streams.fifo import LayerState
 from edge_runtime.streams.observer import Observer, ignore, run_stage
 
 
-class RtStgcnBatch:
+class _GraphStream(Closeable):
+    """What one stream and a batch of them say of themselves."""
+
+    metadata: RtStgcnMetadata
+
+    @property
+    def receptive_field(self) -> int:
+        """Steps that one output depends on."""
+        return self.metadata.receptive_field
+
+    @property
+    def delay(self) -> int:
+        """Steps between the moment a result speaks of and the moment it is known."""
+        return self.metadata.delay
+
+
+class RtStgcnBatch(_GraphStream):
     """``slots`` independent streams in one call: several skeletons of a scene, or several cameras, in step.
 
     A slot joins and leaves by ``reset(slot)``, which touches no other. All slots step together; one that has no new
@@ -116,16 +131,6 @@ class RtStgcnBatch:
         return len(self._x)
 
     @property
-    def receptive_field(self) -> int:
-        """Steps that one output depends on."""
-        return self.metadata.receptive_field
-
-    @property
-    def delay(self) -> int:
-        """Steps between the moment a result speaks of and the moment it is known."""
-        return self.metadata.delay
-
-    @property
     def state_bytes(self) -> int:
         """Bytes of all slots' rings and sums, as allocated."""
         return sum(layer.nbytes for layer in self._layers)
@@ -175,19 +180,8 @@ class RtStgcnBatch:
             self._x[slot] = 0
             self._born[slot] = self._t
 
-    def close(self) -> None:
-        """Nothing is held but memory; here so that streams are used alike."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class RtStgcnStream:
+class RtStgcnStream(_GraphStream):
     """One stream: ``step(x)`` takes ``(C, V)`` and gives ``(classes,)``. Arguments and errors as ``RtStgcnBatch``."""
 
     def __init__(
@@ -202,16 +196,6 @@ class RtStgcnStream:
         self.metadata = self._batch.metadata
         self.sha256 = self._batch.sha256
         self.providers = self._batch.providers
-
-    @property
-    def receptive_field(self) -> int:
-        """Steps that one output depends on."""
-        return self._batch.receptive_field
-
-    @property
-    def delay(self) -> int:
-        """Steps between the moment a result speaks of and the moment it is known."""
-        return self._batch.delay
 
     @property
     def state_bytes(self) -> int:
@@ -235,14 +219,3 @@ class RtStgcnStream:
     def reset(self) -> None:
         """Begin anew: between trials, after a gap."""
         self._batch.reset()
-
-    def close(self) -> None:
-        """Nothing is held but memory; here so that streams are used alike."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
