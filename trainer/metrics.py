@@ -133,11 +133,13 @@ class Scores:
         classes: number of classes.
         fps: frames a second, for times; without it delays are in frames.
         thresholds: IoU thresholds of F1.
+        delay: frames that the network lets pass before it speaks of one; its user waits for them too.
     """
 
     classes: int
     fps: float | None = None
     thresholds: Sequence[float] = THRESHOLDS
+    delay: int = 0
     _confusion: IntArray = field(init=False)
     _top5: int = 0
     _edits: list[float] = field(default_factory=list)
@@ -162,7 +164,7 @@ class Scores:
         for threshold in self.thresholds:
             self._strict[threshold].append(segment_counts(predicted, truth, threshold, strictly=True))
             self._pooled[threshold] += segment_counts(predicted, truth, threshold, strictly=False)
-        self._delays.append(detection_delays(predicted, truth) / (self.fps or 1.0))
+        self._delays.append((detection_delays(predicted, truth) + self.delay) / (self.fps or 1.0))
         self._scores.append(scores.astype(np.float32))
         self._truths.append(truth)
 
@@ -187,7 +189,7 @@ class Scores:
         """Every metric by name.
 
         ``time_to_detection`` is the median over the true segments that are named at all, in seconds (frames without
-        ``fps``); ``detected`` is the fraction that are.
+        ``fps``), the network's own delay included; ``detected`` is the fraction that are.
         """
         frames = int(self._confusion.sum())
         if frames == 0:

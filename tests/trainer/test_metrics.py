@@ -140,6 +140,13 @@ def test_detection_delay_runs_from_the_start_of_the_action_to_its_first_right_na
     assert detection_delays(predicted, truth).tolist() == [0, 2, np.inf]
 
 
+def test_time_to_detection_includes_the_networks_own_delay() -> None:
+    truth = np.array([0, 0, 0, 1, 1, 1])
+    scores = Scores(classes=2, fps=10, delay=4)
+    scores.add(np.eye(2)[truth].T, truth)
+    assert scores.result()["time_to_detection"] == pytest.approx(0.4)
+
+
 def test_top5_counts_a_frame_whose_class_is_among_the_five_likeliest() -> None:
     scores = Scores(classes=7)
     scores.add(np.tile(np.arange(7, dtype=np.float32)[:, None], 7), np.arange(7))

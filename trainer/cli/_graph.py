@@ -66,6 +66,8 @@ def open_run(args: argparse.Namespace) -> Run:
     labels = _labels(options, data.data, given=args.data is not None)
     checkpoint.seed_everything(training.optimizer.seed)  # the first weights belong to the run
     net = build(options, labels)
+    if training.optimizer.every > 1 and not net.skips:
+        raise InputError(f"{args.config}: {options.network} computes every frame; leave 'optimizer.every' out")
     if unknown := [*training.unknown, *(key for key in options.unused if key not in TRAINING_KEYS)]:
         log.info("%s: kept, but used by nothing here: %s", args.config, ", ".join(unknown))
     fps = options.get("fps")

@@ -83,7 +83,7 @@ def _row(file: Path, opened: Run, trials: TrialSet) -> dict[str, Any]:
     from trainer.engine.evaluation import streamed_logits
     from trainer.metrics import Scores
 
-    scores = Scores(len(opened.labels), opened.fps, opened.training.data.iou_threshold)
+    scores = Scores(len(opened.labels), opened.fps, opened.training.data.iou_threshold, opened.net.delay)
     predict = streamed_logits(file, opened.labels)
     for trial in trials:
         scores.add(predict(trial.features), trial.labels)

@@ -91,10 +91,10 @@ def _tables(opened: Run, results: Sequence[Result]) -> tuple[Scores, list[dict[s
     """Metrics over all trials, and one row a trial."""
     from trainer.metrics import Scores
 
-    thresholds = opened.training.data.iou_threshold
-    total, rows = Scores(len(opened.labels), opened.fps, thresholds), []
+    settings = len(opened.labels), opened.fps, opened.training.data.iou_threshold, opened.net.delay
+    total, rows = Scores(*settings), []
     for name, logits, truth in results:
-        one = Scores(len(opened.labels), opened.fps, thresholds)
+        one = Scores(*settings)
         one.add(logits, truth)
         total.merge(one)
         rows.append({"trial": name, "frames": len(truth), **one.result()})

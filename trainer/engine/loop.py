@@ -227,7 +227,7 @@ class _Run:
     def _validate(self) -> dict[str, float]:
         assert self.val_set is not None
         self.world.mean_buffers(self.averaged)
-        scores = Scores(self.val_set.classes, self.fps, self.options.data.iou_threshold)
+        scores = Scores(self.val_set.classes, self.fps, self.options.data.iou_threshold, self.net.delay)
         passes = Passes(self.options.segment, 1, self.passes.autocast, self.world.device)
         return evaluate(self.averaged, self.val_set, passes, self.world, scores).result()
 

@@ -29,6 +29,7 @@ class GraphNetwork(nn.Module):
     config: NetworkConfig | MultiStageConfig
     input_mean: Tensor
     input_scale: Tensor
+    skips = False  # whether ``forward(x, every=n)`` can leave out all but every n-th frame's logits
 
     def __init__(self, channels: int, nodes: int) -> None:
         super().__init__()

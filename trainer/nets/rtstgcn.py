@@ -89,6 +89,8 @@ class Layer(GraphConv):
 class RtStgcn(FrameNetwork):
     """The network. N people at once, V nodes, C channels, L frames."""
 
+    skips = True
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.st_gcn = nn.ModuleList(

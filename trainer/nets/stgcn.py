@@ -82,6 +82,8 @@ class WindowState(NamedTuple):
 class SlidingWindow(FrameNetwork):
     """A network that looks at one window at a time: ``classify_window``, and the two ways to run it."""
 
+    skips = True
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.window = config.window
@@ -90,18 +92,20 @@ class SlidingWindow(FrameNetwork):
         """Embedded windows (B, window, V, C) -> logits (B, classes)."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Whole trials (N, C, L, V) -> logits (N, classes, L), each from the window that ends there."""
+    def forward(self, x: Tensor, every: int = 1) -> Tensor:
+        """Whole trials (N, C, L, V) -> logits (N, classes, L), each from the window that ends there.
+
+        With ``every`` = n only the windows that end at the frames n-1, 2n-1, ... are run, (N, classes, L // n).
+        """
         frames = self._streams(x)
-        N, L, V, C = frames.shape
+        N, _, V, C = frames.shape
         padded = F.pad(frames, (0, 0, 0, 0, self.window - 1, 0))
+        ending = padded[:, every - 1 :].unfold(1, self.window, every)  # (N, L // every, V, C, window), a view
         logits = []
-        for start in range(0, L, WINDOWS_AT_ONCE):
-            stop = min(L, start + WINDOWS_AT_ONCE)
-            windows = padded[:, start : stop + self.window - 1].unfold(1, self.window, 1)  # (N, n, V, C, window)
-            windows = windows.permute(0, 1, 4, 2, 3).reshape(-1, self.window, V, C)
+        for some in ending.split(WINDOWS_AT_ONCE, dim=1):
+            windows = some.permute(0, 1, 4, 2, 3).reshape(-1, self.window, V, C)
             out = checkpoint(self._logits, windows, use_reentrant=False) if self.training else self._logits(windows)
-            logits.append(out.view(N, stop - start, -1))
+            logits.append(out.view(N, some.shape[1], -1))
         return torch.cat(logits, 1).transpose(1, 2)
 
     def _logits(self, windows: Tensor) -> Tensor:

@@ -154,6 +154,7 @@ def test_the_commands_work_from_a_configuration_to_pictures(raw: dict[str, Any],
         ({"processor": {"data": "/nowhere"}}, "no action list"),
         ({"processor": {"model": "rt-stgcn"}}, "unknown network"),
         ({"optimizer": {"epoch": 3}}, "did you mean 'epochs'"),
+        ({"processor": {"model": "shift-gcn"}, "optimizer": {"every": 2}}, "computes every frame"),
     ],
 )
 def test_a_bad_run_ends_before_training_with_exit_code_2(
@@ -161,6 +162,7 @@ def test_a_bad_run_ends_before_training_with_exit_code_2(
 ) -> None:
     for section, values in change.items():
         raw[section] |= values
+    raw["arch"][raw["processor"]["model"]] = raw["arch"]["rt-st-gcn"]
     assert run(raw, tmp_path) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert message in error

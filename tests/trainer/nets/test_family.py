@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from edge_runtime.errors import InputError
 from edge_runtime.models.metadata import Graph
 from tests.trainer.published import compat, relative_error
+from trainer.engine.segments import Passes, accumulate
+from trainer.losses import LossSettings
 from trainer.nets.config import read_options
 from trainer.nets.costgcn import CoStGcn
 from trainer.nets.family import LAYERED, MULTI_STAGE, build, load_network
@@ -141,6 +144,31 @@ def test_macs_of_a_sliding_window_are_those_of_a_whole_window(name: str) -> None
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.randn(1, 2, 1, 5))
     assert counter.get_total_flops() / 2 == pytest.approx(model.macs, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["st-gcn", "aa-gcn"])
+def test_every_nth_window_is_one_of_all(name: str) -> None:
+    """Shows that the windows left out by ``every`` change nothing for the others."""
+    model: Any = layered(name)
+    x = torch.randn(2, 2, 40, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x, every=7), model(x)[:, :, 6::7], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_segments_train_every_network_as_the_whole_trial_does(name: str) -> None:
+    """Shows that gradients accumulated over pieces are the whole trial's. BatchNorm has its running statistics."""
+    model = network(name)
+    rng = np.random.default_rng(0)
+    trial = rng.standard_normal((2, 2, 60, 5)).astype(np.float32), rng.integers(0, 3, (2, 60))
+
+    def gradient(segment: int) -> torch.Tensor:
+        model.zero_grad()
+        accumulate(model, *trial, LossSettings(), torch.ones(3), Passes(segment))
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    whole = gradient(60)
+    torch.testing.assert_close(gradient(23) / whole.norm(), whole / whole.norm(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", EVERY)
