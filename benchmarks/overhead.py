@@ -35,6 +35,7 @@ from edge_runtime.pipeline.assembly import Models, load_models, open_recogniser
 from edge_runtime.pipeline.budgets import Budgets, StageMonitor
 from edge_runtime.pipeline.pipeline import Pipeline
 from edge_runtime.pipeline.policy import choose
+from edge_runtime.pipeline.succession import Lineup
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.sinks.jsonl import JsonLines
@@ -97,7 +98,7 @@ def run(models: Models, video: Path, out: Path) -> Cost:
     source = TimedVideo(video)
     pipeline = Pipeline(
         source,
-        {"main": recogniser},
+        Lineup({"main": recogniser}),
         [JsonLines(str(out))],
         chosen=choose("block", live=False, hop=recogniser.hop, clip_length=recogniser.clip_length),
         times=times,

@@ -89,7 +89,8 @@ class Summary:
     segments: int
     duration_s: float
     ended_by: str  # end-of-stream, max-frames, duration, signal, output-closed, source-lost, error
-    providers: dict[str, str] = field(default_factory=dict)
+    models: dict[str, Any] = field(default_factory=dict)  # that ran last: each swap before is a fault, model-replaced
+    providers: dict[str, str] = field(default_factory=dict)  # what each of their stages ran on
     sinks: dict[str, dict[str, int]] = field(default_factory=dict)  # emitted, shown, lost, failed, before this event
 
 

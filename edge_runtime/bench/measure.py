@@ -18,6 +18,7 @@ from edge_runtime.pipeline.budgets import WHOLE, Budgets, StageMonitor
 from edge_runtime.pipeline.pipeline import Pipeline
 from edge_runtime.pipeline.policy import PolicyName, choose
 from edge_runtime.pipeline.recogniser import Recogniser
+from edge_runtime.pipeline.succession import Lineup
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.report.histogram import LatencyHistogram
 from edge_runtime.report.sink import ReportSink
@@ -94,13 +95,11 @@ def single_stream(
     recogniser = engine.recogniser
     pipeline = Pipeline(
         PacedSource(recording, round(seconds * recording.fps)),
-        {"main": recogniser},
+        Lineup({"main": recogniser}, engine.models.described(), engine.providers),
         [*sinks, report],
         chosen=choose(policy, live=True, hop=recogniser.hop, clip_length=recogniser.clip_length),
         times=engine.times,
         monitor=monitor,
-        models=engine.models.described(),
-        providers=engine.providers,
     )
     report.frames = pipeline.account.snapshot
     pipeline.run()

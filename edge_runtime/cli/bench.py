@@ -172,7 +172,7 @@ def _recording(options: argparse.Namespace, models: Models) -> Recording:
             source = open_skeleton(options.skeleton, options.rate, models.fps)
         else:
             source = VideoSource(options.video) if options.video is not None else DemoSource()
-        check_content(models, source.info.content, source.info.name)
+        check_content(models.content, source.info.content, source.info.name)
         recording = Recording.of(source, models.fps)
     return replace(recording, fps=options.rate) if options.rate else recording
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from edge_runtime.cli.outputs import Run, open_sinks
 from edge_runtime.cli.watch import WatchOptions
@@ -20,14 +18,14 @@ from edge_runtime.pipeline.clock import StopFlag
 from edge_runtime.pipeline.pipeline import Limits, Pipeline
 from edge_runtime.pipeline.policy import choose
 from edge_runtime.pipeline.recogniser import Recogniser
-from edge_runtime.pipeline.succession import Muted, Successor
+from edge_runtime.pipeline.succession import FALLBACK, Lineup, Muted, Successor, Traits
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.segments import Hysteresis
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.open import open_source
 from edge_runtime.streams.observer import Observer
 from edge_runtime.streams.threads import choose_threads
-from edge_runtime.systemd import Supervisor
+from edge_runtime.systemd import Ward
 
 log = logging.getLogger(__name__)
 
@@ -43,74 +41,70 @@ class Prepared:
     watch: WatchOptions
     hysteresis: Hysteresis
     overrides: dict[str, float] | None
-    models: Models
-    recognisers: dict[str, Recogniser]
-    hop: int  # asked for; policy degrade may have left another
+    traits: Traits  # of the models, and of any that take over; the hop is the one asked for
+    lineup: Lineup
     times: StageTimes
     threads: int
-    described: dict[str, Any]
-    providers: dict[str, str]
 
-    def open(
-        self, stop: StopFlag, before_outputs: Callable[[], None] = lambda: None
-    ) -> tuple[Pipeline, AbstractContextManager[Any]]:
+    def open(self, stop: StopFlag, ward: Ward, before_outputs: Callable[[], None] = lambda: None) -> Pipeline:
         """Open the source, then the outputs, so that a source that fails leaves no file behind.
 
         Args:
             stop: ends the run.
+            ward: is told who knows how the run is doing.
             before_outputs: called once the source is open.
-
-        Returns:
-            The pipeline, and what must be entered while it runs.
 
         Raises:
             InputError: the source or an output cannot be used.
             SourceLostError: a live source does not answer.
         """
-        source = open_source(self.options, self.models.fps)
+        source = open_source(self.options, self.traits.frame_rate)
         self.times.forget_watchers()
-        for recogniser in self.recognisers.values():
-            recogniser.run_at(self.hop)
+        if self.lineup.successor is not None:  # all begin cold: there is nothing to warm up beside
+            self.lineup.take_over(self.lineup.successor)
+        for recogniser in self.lineup.recognisers.values():
+            recogniser.run_at(self.traits.hop)
             recogniser.reset()
         try:
-            check_content(self.models, source.info.content, source.info.name)
+            check_content(self.traits.input, source.info.content, source.info.name)
             before_outputs()
-            return self._assemble(source, stop)
+            return self._assemble(source, stop, ward)
         except BaseException:
             source.close()
             raise
 
-    def _assemble(self, source: Source, stop: StopFlag) -> tuple[Pipeline, AbstractContextManager[Any]]:
-        options, info, main = self.options, source.info, self.recognisers["main"]
-        fps = min(self.models.fps, info.fps or self.models.fps)
+    def _assemble(self, source: Source, stop: StopFlag, ward: Ward) -> Pipeline:
+        options, info, main = self.options, source.info, self.lineup.recognisers["main"]
+        fps = min(self.traits.frame_rate, info.fps or self.traits.frame_rate)
         monitor = StageMonitor(Budgets.derive(fps, main.hop, options.deadline_ms, self.overrides))
         account = Account()
-        sinks, supervisor = open_sinks(options, Run(info, main.labels, account, monitor, self.times), self.watch)
-        pipeline = Pipeline(
+        outputs = open_sinks(options, Run(info, main.labels, account, monitor, self.times), self.watch)
+        ward.health = outputs.health
+        return Pipeline(
             source,
-            self.recognisers,
-            sinks,
+            self.lineup,
+            outputs.sinks,
             chosen=choose(
                 options.policy,
                 live=info.live,
                 hop=main.hop,
                 clip_length=main.clip_length,
-                fallback="fallback" in self.recognisers,
+                fallback="fallback" in self.lineup.recognisers,
             ),
             times=self.times,
             monitor=monitor,
             hysteresis=self.hysteresis,
             limits=Limits(options.max_frames, options.duration),
-            models=self.described,
-            providers=self.providers,
             account=account,
             stop=stop,
         )
-        if isinstance(supervisor, Supervisor):
-            supervisor.reloads.append(lambda: self._renew(pipeline))
-        return pipeline, supervisor
 
-    def _renew(self, pipeline: Pipeline) -> None:
+    @property
+    def reloads(self) -> tuple[Callable[[], None], ...]:
+        """What SIGHUP reads again: thresholds, and models."""
+        return self.watch.reload, self._renew
+
+    def _renew(self) -> None:
         """Let the model files that now lie where the present ones did take over, where they are others.
 
         Raises:
@@ -118,24 +112,14 @@ class Prepared:
         """
         models = _load(self.options)
         described = models.described()
-        if all(pipeline.models.get(role) == about for role, about in described.items()):
+        if all(self.lineup.models.get(role) == about for role, about in described.items()):
+            self.lineup.successor = None  # rolled back before it was warm
             return
         observer = Muted(self.times)
-        recogniser, _ = _open_models(models, self.options, self.threads, observer)
-        for what, own, wanted in (
-            ("input", models.content, self.models.content),
-            ("frame rate", models.fps, self.models.fps),
-            ("hop", recogniser.hop, self.hop),
-            ("delay", models.delay, self.models.delay),
-            ("labels", models.labels, self.models.labels),
-        ):
-            if own != wanted:
-                raise InputError(
-                    f"model {models.main.path}: its {what} must be the running model's, {wanted}; found {own}; "
-                    "restart to change it"
-                )
+        recogniser, providers = _open_models(models, self.options, self.threads, observer)
+        self.traits.check_same(_traits(models, recogniser), str(models.main.path))
         log.info("model %s: warming up beside the present one", models.main.path)
-        pipeline.succeed(Successor(recogniser, described, observer))
+        self.lineup.successor = Successor(recogniser, described, providers, observer)
 
 
 def prepare(options: argparse.Namespace) -> Prepared:
@@ -157,11 +141,14 @@ def prepare(options: argparse.Namespace) -> Prepared:
             raise InputError(f"--fallback-model is for --policy degrade; --policy {options.policy} never turns to it")
         smaller = load_fallback(options.fallback_model, models)
         recognisers["fallback"], theirs = _open_models(smaller, options, threads, times)
-        described |= {f"fallback {role}": about for role, about in smaller.described().items()}
-        providers |= {f"fallback {stage}": provider for stage, provider in theirs.items()}
-    return Prepared(
-        options, watch, hysteresis, overrides, models, recognisers, recogniser.hop, times, threads, described, providers
-    )
+        described |= {FALLBACK + role: about for role, about in smaller.described().items()}
+        providers |= {FALLBACK + stage: provider for stage, provider in theirs.items()}
+    lineup = Lineup(recognisers, described, providers)
+    return Prepared(options, watch, hysteresis, overrides, _traits(models, recogniser), lineup, times, threads)
+
+
+def _traits(models: Models, recogniser: Recogniser) -> Traits:
+    return Traits(models.content, models.fps, recogniser.hop, models.delay, models.labels)
 
 
 def _load(options: argparse.Namespace) -> Models:

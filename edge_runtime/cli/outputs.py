@@ -6,12 +6,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edge_runtime.cli.watch import WatchOptions
+from edge_runtime.cli.watch import Watching, WatchOptions
 from edge_runtime.errors import EdgeError, InputError
 from edge_runtime.redaction import redact
 
@@ -44,10 +43,8 @@ class Run:
     times: StageTimes
 
 
-def open_sinks(
-    options: argparse.Namespace, run: Run, watch: WatchOptions
-) -> tuple[Sequence[Sink], AbstractContextManager[Any]]:
-    """The terminal and every output asked for; and what must be entered while the run lasts.
+def open_sinks(options: argparse.Namespace, run: Run, watch: WatchOptions) -> Watching:
+    """The terminal and every output asked for, and who knows how the run is doing.
 
     Raises:
         InputError: one of them cannot be written; those opened before it are closed and leave nothing behind.
@@ -60,7 +57,7 @@ def open_sinks(
         for sink in sinks:
             sink.close()
         raise
-    return [*sinks, *watching.sinks], watching.supervisor
+    return replace(watching, sinks=[*sinks, *watching.sinks])
 
 
 def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -113,11 +114,14 @@ def _run_one(options: argparse.Namespace, running: list[Pipeline | Site]) -> int
     """
     from edge_runtime.cli.build import prepare
     from edge_runtime.pipeline.clock import StopFlag
+    from edge_runtime.systemd import Supervisor, Ward
 
     stop = StopFlag()
-    pipeline, supervisor = prepare(options).open(stop, before_outputs=lambda: _end_on_signals(stop))
-    running.append(pipeline)
-    with supervisor:
+    prepared = prepare(options)
+    ward = Ward(prepared.reloads)
+    with Supervisor([ward]) if prepared.watch.watched else nullcontext():
+        pipeline = prepared.open(stop, ward, before_outputs=lambda: _end_on_signals(stop))
+        running.append(pipeline)
         pipeline.run()
     return 0
 
@@ -133,7 +137,6 @@ def _run_site(options: argparse.Namespace, arguments: list[str], running: list[P
     site = Site(read_site(options.config, common, parser().parse_args), stop)
     running.append(site)
     _end_on_signals(stop)
-    signal.signal(signal.SIGHUP, lambda *_: site.reload())
     return site.run()
 
 

@@ -38,7 +38,8 @@ from edge_runtime.toml import read_toml
 if TYPE_CHECKING:
     from edge_runtime.cli.build import Prepared
     from edge_runtime.pipeline.clock import StopFlag
-    from edge_runtime.systemd import Supervisor
+    from edge_runtime.pipeline.pipeline import Pipeline
+    from edge_runtime.systemd import Ward
 
 log = logging.getLogger(__name__)
 
@@ -113,48 +114,52 @@ class Site:
             InputError: a camera's options or models cannot be used.
         """
         from edge_runtime.cli.build import prepare
+        from edge_runtime.systemd import Ward
 
         self._stop = stop
         self._codes: dict[str, int] = {}
-        self._hanging = False
-        self._supervisors: dict[str, Supervisor] = {}
+        self._pipelines: dict[str, Pipeline] = {}  # the last of each camera
+        self._wards: list[Ward] = []
         self._threads = []
         for camera in cameras:
             try:
                 prepared = prepare(camera.options)
             except InputError as error:
                 raise InputError(f"camera {camera.name}: {error}") from None
-            run = threading.Thread(target=self._run, args=(camera.name, prepared), name=camera.name, daemon=True)
+            ward = Ward(prepared.reloads, camera.name)
+            self._wards.append(ward)
+            run = threading.Thread(target=self._run, args=(ward, prepared), name=camera.name, daemon=True)
             self._threads.append(run)
-
-    def reload(self) -> None:
-        """Read every camera's thresholds again."""
-        for supervisor in self._supervisors.values():
-            supervisor.hang_up()
 
     def run(self) -> int:
         """Until every camera has ended; the exit code of the one that ended worst."""
-        for thread in self._threads:
-            thread.start()
-        while self._stop.reason is None and any(thread.is_alive() for thread in self._threads):
-            time.sleep(0.05)
-        until = time.monotonic() + _END_S
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        from edge_runtime.systemd import Supervisor
+
+        with Supervisor(self._wards):
+            for thread in self._threads:
+                thread.start()
+            while self._stop.reason is None and any(thread.is_alive() for thread in self._threads):
+                time.sleep(0.05)
+            until = time.monotonic() + _END_S
+            for thread in self._threads:
+                thread.join(max(0.0, until - time.monotonic()))
         return max(self._codes.values(), default=0)
 
     @property
     def hanging(self) -> bool:
         """A thread is stuck in a driver and will not let the process end."""
-        return self._hanging or any(thread.is_alive() for thread in self._threads)
+        return any(pipeline.hanging for pipeline in self._pipelines.values()) or any(
+            thread.is_alive() for thread in self._threads
+        )
 
-    def _run(self, name: str, prepared: Prepared) -> None:
+    def _run(self, ward: Ward, prepared: Prepared) -> None:
+        name = str(ward.name)
         while self._stop.reason is None:
             try:
-                self._run_once(name, prepared)
+                self._run_once(ward, prepared)
             except SourceLostError as error:
                 log.warning("camera %s: %s; trying again in %g s", name, redact(str(error)), _RETRY_S)
-                self._wait(_RETRY_S)
+                self._wait(ward, error.stuck)
                 continue
             except EdgeError as error:
                 log.error("camera %s: %s", name, redact(str(error)))
@@ -164,19 +169,25 @@ class Site:
                 self._codes[name] = 1
             return
 
-    def _run_once(self, name: str, prepared: Prepared) -> None:
+    def _run_once(self, ward: Ward, prepared: Prepared) -> None:
         from edge_runtime.pipeline.clock import StopFlag
 
-        pipeline, supervisor = prepared.open(StopFlag(self._stop))
+        ended = "failed"
         try:
-            with supervisor as watching:
-                if watching is not None:
-                    self._supervisors[name] = watching
-                pipeline.run()
+            pipeline = self._pipelines[str(ward.name)] = prepared.open(StopFlag(self._stop), ward)
+            pipeline.run()
+            ended = "ended"
         finally:
-            self._hanging |= pipeline.hanging
+            ward.absence, ward.health = ended, None
 
-    def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+    def _wait(self, ward: Ward, stuck: Callable[[], bool]) -> None:
+        """Until the next attempt. While a thread hangs in the driver there is none: it would hang beside it."""
+        ward.absence = "away"
+        until = time.monotonic() + _RETRY_S
         while self._stop.reason is None and time.monotonic() < until:
             time.sleep(0.05)
+        if self._stop.reason is None and stuck():
+            ward.absence = "stuck"
+            log.error("camera %s: its driver is stuck; tried again when it lets go", ward.name)
+            while self._stop.reason is None and stuck():
+                time.sleep(0.05)

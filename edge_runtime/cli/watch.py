@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_runtime.errors import InputError
 from edge_runtime.toml import read_toml
 
 if TYPE_CHECKING:  # as in run.py: --help needs none of these
-    from edge_runtime.health import Thresholds
+    from edge_runtime.health import HealthMonitor, Thresholds
     from edge_runtime.pipeline.accounting import Account
     from edge_runtime.pipeline.budgets import StageMonitor
     from edge_runtime.sinks.base import Sink
@@ -33,10 +32,10 @@ def add_watch_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Watching:
-    """Sinks for the pipeline, and what must be entered while it runs."""
+    """Sinks for the pipeline, and who knows how it is doing, where somebody asks."""
 
     sinks: list[Sink] = field(default_factory=list)
-    supervisor: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    health: HealthMonitor | None = None
 
 
 def read_health(budgets: Path | None) -> Thresholds:
@@ -66,6 +65,7 @@ class WatchOptions:
         self._camera: str | None = getattr(options, "name", None)  # of a site
         self._budgets: Path | None = options.budgets
         self._thresholds = read_health(options.budgets)
+        self._health: HealthMonitor | None = None  # of the run that was opened last
         self._serve = self._mqtt = self._webhook = None
         if options.serve is not None:
             from edge_runtime.sinks.web import Address, serve_token
@@ -85,6 +85,22 @@ class WatchOptions:
 
             self._webhook = Hook.parse(options.webhook)
 
+    @property
+    def watched(self) -> bool:
+        """Somebody asks how the run is doing."""
+        return bool(self._serve or self._mqtt) or "NOTIFY_SOCKET" in os.environ
+
+    def reload(self) -> None:
+        """Read the thresholds again, for this run and those that follow.
+
+        Raises:
+            InputError: as `read_health`.
+        """
+        self._thresholds = read_health(self._budgets)
+        if self._health is not None:
+            self._health.thresholds = self._thresholds
+        _log.info("thresholds reloaded")
+
     def open(self, monitor: StageMonitor, account: Account) -> Watching:
         """Begin to serve and to connect.
 
@@ -92,7 +108,7 @@ class WatchOptions:
             InputError: the address cannot be listened on.
         """
         watching = Watching()
-        if self._serve or self._mqtt or "NOTIFY_SOCKET" in os.environ:
+        if self.watched:
             self._watch(watching, monitor, account)
         if self._webhook:
             from edge_runtime.sinks.webhook import WebhookSink
@@ -110,7 +126,6 @@ class WatchOptions:
     def _watch(self, watching: Watching, monitor: StageMonitor, account: Account) -> None:
         from edge_runtime.health import HealthMonitor
         from edge_runtime.report.device import Device
-        from edge_runtime.systemd import Supervisor
         from edge_runtime.telemetry import Telemetry, recent_miss_ratio
 
         logging.getLogger("edge_runtime").setLevel(logging.INFO)  # a service says what it does
@@ -131,9 +146,4 @@ class WatchOptions:
 
             watching.sinks.append(MqttSink(self._mqtt, telemetry, self._spool("mqtt")))
         watching.sinks.append(telemetry)
-
-        def reload() -> None:
-            health.thresholds = read_health(self._budgets)
-            _log.info("thresholds reloaded")
-
-        watching.supervisor = Supervisor(health, reload=reload, camera=self._camera)
+        watching.health = self._health = health

@@ -104,13 +104,13 @@ def _check_fit(main: ModelFile, head: ModelFile) -> None:
         )
 
 
-def check_content(models: Models, content: Content, source: str) -> None:
+def check_content(taken: Content, given: Content, source: str) -> None:
     """Raises InputError where the source delivers what the models do not take."""
-    if models.content == content:
+    if taken == given:
         return
-    if content == "image":
-        raise InputError(f"{models.main.path} takes a skeleton, {source} delivers pictures; give --skeleton FILE")
-    raise InputError(f"{models.main.path} takes pictures, {source} delivers a skeleton; give a skeleton model")
+    if given == "image":
+        raise InputError(f"the model takes a skeleton, {source} delivers pictures; give --skeleton FILE")
+    raise InputError(f"the model takes pictures, {source} delivers a skeleton; give a skeleton model")
 
 
 def load_fallback(model: str | Path, main: Models) -> Models:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from edge_runtime import __version__
 from edge_runtime.errors import SourceLostError
@@ -28,8 +27,8 @@ from edge_runtime.pipeline.fanout import Fanout
 from edge_runtime.pipeline.handover import Handover
 from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.policy import Governor, Policy
-from edge_runtime.pipeline.recogniser import Recogniser, event_of
-from edge_runtime.pipeline.succession import Successor
+from edge_runtime.pipeline.recogniser import event_of
+from edge_runtime.pipeline.succession import Lineup, Successor
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.redaction import redact
 from edge_runtime.sampling import FrameSampler, Rate
@@ -60,17 +59,16 @@ class Pipeline:
 
     Args:
         source: opened; closed by the run.
-        recognisers: ``main``, and ``fallback`` where the policy has levels that use it.
+        lineup: ``main``, and ``fallback`` where the policy has levels that use it; a successor takes its place there.
         sinks: opened; closed by the run.
         times: told of every stage that ran; the recognisers' observer too.
         monitor: keeps them, and knows the budgets.
-        models: what the start event says of them, by role.
     """
 
     def __init__(
         self,
         source: Source,
-        recognisers: Mapping[str, Recogniser],
+        lineup: Lineup,
         sinks: Sequence[Sink],
         *,
         chosen: Policy,
@@ -78,17 +76,13 @@ class Pipeline:
         monitor: StageMonitor,
         hysteresis: Hysteresis | None = None,
         limits: Limits | None = None,
-        models: Mapping[str, Any] | None = None,
-        providers: Mapping[str, str] | None = None,
         clock: Clock = system_clock,
         account: Account | None = None,
         stop: StopFlag | None = None,
     ) -> None:
         self._source = source
-        self._recognisers = dict(recognisers)
-        self._recogniser = main = recognisers["main"]
-        self._models = dict(models or {})
-        self._providers = dict(providers or {})
+        self._lineup = lineup
+        self._recogniser = main = lineup.recognisers["main"]
         self._clock = clock
         self._stop = stop or StopFlag()
         self._limits = limits or Limits()
@@ -107,7 +101,6 @@ class Pipeline:
         self.account.sinks = self._fanout.tallies
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
         self._ended_by = "end-of-stream"
-        self._successor: Successor | None = None
         self._failure: Exception | None = None
         self._last: Frame | None = None
         self._last_result_t: float | None = None
@@ -143,15 +136,6 @@ class Pipeline:
     def hanging(self) -> bool:
         """After a run: a thread of ours is stuck in a driver or a file system, and will not let the process end."""
         return self._thread.is_alive() or self._source.stuck or bool(self._stuck)
-
-    @property
-    def models(self) -> Mapping[str, Any]:
-        """What runs, by role, as the start event says it; another model may have taken over since."""
-        return self._models
-
-    def succeed(self, successor: Successor) -> None:
-        """Let another model warm up beside ``main`` and take over. Any thread may ask; the last one counts."""
-        self._successor = successor
 
     # ---- capture thread
 
@@ -226,10 +210,11 @@ class Pipeline:
         self._times("capture", frame.captured_ns, self._clock())
         self._mend_gap(frame)
         level, clip_length = self._governor.level, self._recogniser.clip_length
+        successor = self._lineup.successor  # another thread may offer a newer one at any time
         if policy.skips(level, clip_length, self._rate.fps, frame.t, self._last_result_t):
             self._recogniser.skip()
-            if self._successor is not None:
-                self._successor.skip()
+            if successor is not None:
+                successor.skip()
             self.account.dropped("skipped")
             return
         try:
@@ -244,8 +229,8 @@ class Pipeline:
             self._last_result_t = frame.t
             self._tell(opinions, known_ns - frame.captured_ns)
             self._govern(frame, known_ns)
-        if self._successor is not None and self._recogniser is self._recognisers["main"]:
-            self._warm_up(self._successor, frame, bool(opinions))
+        if successor is not None and self._recogniser is self._lineup.recognisers["main"]:
+            self._warm_up(successor, frame, bool(opinions))
 
     def _warm_up(self, successor: Successor, frame: Frame, hop_complete: bool) -> None:
         if successor.recogniser.hop != self._recogniser.hop:  # policy degrade has lengthened it, or shortened it again
@@ -255,21 +240,15 @@ class Pipeline:
             ready = successor.step(frame, hop_complete)
         except Exception as error:
             log.exception("the new model failed and is dropped; the present one goes on")
-            self._let_go(successor)
+            self._lineup.drop(successor)
             self._emit(Fault("model-refused", frame.t, {"message": redact(str(error))}))
             return
         if ready:
-            successor.observer.listening = True
-            self._recogniser = self._recognisers["main"] = successor.recogniser
-            self._models = {**self._models, **successor.models}
-            self._let_go(successor)
+            self._lineup.take_over(successor)
+            self._recogniser = successor.recogniser
             log.info("the new model has taken over")
-            self._emit(Fault("model-replaced", frame.t, {"models": dict(successor.models)}))
-
-    def _let_go(self, successor: Successor) -> None:
-        """Unless another thread has offered a newer one meanwhile."""
-        if self._successor is successor:
-            self._successor = None
+            detail = {"models": dict(successor.models), "providers": dict(successor.providers)}
+            self._emit(Fault("model-replaced", frame.t, detail))
 
     def _mend_gap(self, frame: Frame) -> None:
         """Forget the past when it is not this frame's past."""
@@ -282,8 +261,8 @@ class Pipeline:
         self._tell_owed(last)
         self._emit_all(self._segmenter.finish())
         self._recogniser.reset()
-        if self._successor is not None:
-            self._successor.reset()
+        if self._lineup.successor is not None:
+            self._lineup.successor.reset()
         self._last_result_t = None
         lost = self.account.count("overload") - self._lost_before  # then it is the network that is slow
         detail = {"seconds": round(silence, 3), "bound_s": round(self._rate.gap_s, 3), "lost_to_overload": lost}
@@ -298,7 +277,7 @@ class Pipeline:
             return
         if change.after.model != change.before.model:
             self._tell_owed()
-            self._recogniser = self._recognisers[change.after.model]
+            self._recogniser = self._lineup.recognisers[change.after.model]
             self._recogniser.reset()
         self._recogniser.run_at(change.after.hop)
         levels = {"before": asdict(change.before), "after": asdict(change.after)}
@@ -336,7 +315,7 @@ class Pipeline:
         return Start(
             version=__version__,
             source=self._source.info.name,
-            models=self._models,
+            models=dict(self._lineup.models),
             labels=self._recogniser.labels,
             hop=self._recogniser.hop,
             fps=self._recogniser.fps,
@@ -372,7 +351,8 @@ class Pipeline:
             segments=self._segments,
             duration_s=round((self._clock() - self._begun_ns) / 1e9, 3),
             ended_by=self._stop.reason or self._ended_by,
-            providers=self._providers,
+            models=dict(self._lineup.models),
+            providers=dict(self._lineup.providers),
             sinks=self._fanout.tallies(),
         )
         self._emit(summary)

@@ -12,9 +12,11 @@ both models' time for one receptive field. If it fails at a frame, it is dropped
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from edge_runtime.errors import InputError
+from edge_runtime.pipeline.assembly import Content
 from edge_runtime.pipeline.recogniser import Recogniser
 from edge_runtime.sources.base import Frame
 from edge_runtime.streams.observer import Observer
@@ -38,6 +40,7 @@ class Successor:
 
     recogniser: Recogniser
     models: Mapping[str, Any]  # what events say of it
+    providers: Mapping[str, str]  # likewise, by stage
     observer: Muted
     _begun: bool = False
 
@@ -62,3 +65,59 @@ class Successor:
         if self._begun:
             self._begun = False
             self.recogniser.reset()
+
+
+@dataclass(slots=True)
+class Lineup:
+    """Who answers, by role (``main``, ``fallback``), and what events say of them.
+
+    It outlives a run: where a source was given up and is opened anew, those that answered last do so again. Whoever
+    leaves is referred to by nobody, so that its sessions and their memory are gone at once.
+    """
+
+    recognisers: dict[str, Recogniser]
+    models: Mapping[str, Any] = field(default_factory=dict)  # by role: file, sha256, …
+    providers: Mapping[str, str] = field(default_factory=dict)  # what each stage really runs on
+    successor: Successor | None = None  # to ``main``; any thread may offer one, and the last one counts
+
+    def take_over(self, successor: Successor) -> None:
+        """It is ``main`` from now on."""
+        successor.observer.listening = True
+        self.recognisers["main"] = successor.recogniser
+        # new mappings: the start event, which a slow sink has yet to write, holds the old ones
+        self.models = _of_fallback(self.models) | dict(successor.models)
+        self.providers = _of_fallback(self.providers) | dict(successor.providers)
+        self.drop(successor)
+
+    def drop(self, successor: Successor) -> None:
+        """Unless another thread has offered a newer one meanwhile."""
+        if self.successor is successor:
+            self.successor = None
+
+
+FALLBACK = "fallback "  # before the roles and stages of the fallback in what events say
+
+
+def _of_fallback(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if key.startswith(FALLBACK)}
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a successor shares with the model that it follows, because the run was laid out for it."""
+
+    input: Content
+    frame_rate: float
+    hop: int
+    delay: int
+    labels: tuple[str, ...]
+
+    def check_same(self, other: Traits, name: str) -> None:
+        """Raises InputError where ``other``, of the model ``name``, differs."""
+        for trait in fields(self):
+            wanted, found = getattr(self, trait.name), getattr(other, trait.name)
+            if found != wanted:
+                raise InputError(
+                    f"model {name}: its {trait.name.replace('_', ' ')} must be the running model's, {wanted}; "
+                    f"found {found}; restart to change it"
+                )

@@ -173,11 +173,11 @@ class SupervisedSource(Closing):
             try:
                 self._connect_once()
             except SourceRefusedError as error:
-                raise SourceLostError(redact(str(error))) from None
+                raise self._lost(redact(str(error))) from None
             except (InputError, SourceLostError) as error:  # a camera that is unplugged is an InputError, and no reason
                 outage_s = (self._clock() - lost_ns) / 1e9
                 if limit_s is not None and outage_s >= limit_s:
-                    raise SourceLostError(f"gone for {outage_s:.0f} s, given up; {redact(str(error))}") from None
+                    raise self._lost(f"gone for {outage_s:.0f} s, given up; {redact(str(error))}") from None
                 continue
             outage_s = (self._clock() - lost_ns) / 1e9
             # whether the new connection is frozen is for it to show; its size is compared with the old one's
@@ -202,16 +202,19 @@ class SupervisedSource(Closing):
             return reader.first(self._limits.opening_s)
         except TimeoutError:
             self._leave_behind(reader)
-            raise SourceLostError(f"opening the source took more than {self._limits.opening_s:g} s") from None
+            raise self._lost(f"opening the source took more than {self._limits.opening_s:g} s") from None
 
     def _leave_behind(self, reader: Reader) -> None:
         reader.abandon()
         self._left_behind = [item for item in self._left_behind if item.alive]
         self._left_behind.append(reader)
         if len(self._left_behind) > MOST_LEFT_BEHIND:
-            raise SourceLostError(
+            raise self._lost(
                 f"{len(self._left_behind)} reads of this source never returned: its driver is stuck; start anew"
             )
+
+    def _lost(self, message: str) -> SourceLostError:
+        return SourceLostError(message, stuck=lambda: self.stuck)
 
 
 class Reader:

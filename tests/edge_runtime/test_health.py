@@ -15,7 +15,7 @@ import pytest
 from edge_runtime.errors import InputError
 from edge_runtime.events import Fault, Features
 from edge_runtime.health import SOURCE_LOST, SOURCE_RETURNED, HealthMonitor, State, Thresholds, Vitals, assess
-from edge_runtime.systemd import Notifier, Supervisor
+from edge_runtime.systemd import Notifier, Supervisor, Ward
 from tests.edge_runtime.sinks.live import result, start
 
 S = 1_000_000_000
@@ -205,7 +205,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 def test_systemd_hears_of_readiness_state_and_end(manager: Manager) -> None:
     camera = Camera()
     health = HealthMonitor(lambda: camera.newest, LIMITS)
-    with Supervisor(health, Notifier(manager.environ)):
+    with Supervisor([Ward(health=health)], Notifier(manager.environ)):
         manager.wait_for("EXTEND_TIMEOUT_USEC=")
         assert "READY=1" not in manager.heard
         health.emit(start())
@@ -216,18 +216,60 @@ def test_systemd_hears_of_readiness_state_and_end(manager: Manager) -> None:
     manager.wait_for("STOPPING=1")
 
 
-def test_a_run_that_stops_advancing_is_no_longer_fed(manager: Manager) -> None:
-    camera = Camera()
-    health = HealthMonitor(lambda: camera.newest, LIMITS)
-    health.emit(start())
-    camera.frame()
-    with Supervisor(health, Notifier(manager.environ)):
+class Beat:
+    """Health that says what it is told to; ``asked`` counts the supervisor's ticks."""
+
+    started = True
+
+    def __init__(self, state: State = State.OK, advances: bool = True) -> None:
+        self.now, self.advances, self.asked = state, advances, 0
+
+    def state(self) -> State:
+        return self.now
+
+    def advanced(self) -> bool:
+        self.asked += 1
+        return self.advances
+
+    def wait_for_ticks(self, count: int) -> None:
+        deadline, wanted = time.monotonic() + 10, self.asked + count
+        while self.asked < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def site(**cameras: Beat | None) -> list[Ward]:
+    return [Ward((), name, health) for name, health in cameras.items()]  # type: ignore[arg-type]
+
+
+def test_one_camera_that_hangs_is_not_fed_by_the_others(manager: Manager) -> None:
+    """Shows a site: nothing while one network hangs, food again when it moves; the status tells the cameras apart."""
+    front, yard = Beat(), Beat()
+    with Supervisor(site(front=front, yard=yard), Notifier(manager.environ)):
         manager.wait_for("WATCHDOG=1")
+        yard.now, yard.advances = State.HUNG, False
+        manager.wait_for("STATUS=front: ok, yard: hung")
+        front.wait_for_ticks(2)
         manager.hear()
-        time.sleep(0.5)  # several ticks without a frame
-        fed = manager.hear().count("WATCHDOG=1")
-        assert fed <= 1
-        camera.frame()
+        front.wait_for_ticks(5)
+        assert "WATCHDOG=1" not in manager.hear()
+        yard.advances = True
+        manager.heard.clear()
+        manager.wait_for("WATCHDOG=1")
+
+
+def test_a_camera_that_is_away_is_no_reason_to_restart_the_others(manager: Manager) -> None:
+    """Shows READY and food with one camera that was refused at boot; and none before it was tried."""
+    front, wards = Beat(), site(front=Beat(), yard=None)
+    wards[0].health = front  # type: ignore[assignment]
+    with Supervisor(wards, Notifier(manager.environ)):
+        manager.wait_for("STATUS=front: ok, yard: opening")
+        front.wait_for_ticks(3)
+        manager.hear()
+        assert "READY=1" not in manager.heard
+        wards[1].absence = "away"
+        manager.wait_for("READY=1")
+        manager.wait_for("STATUS=front: ok, yard: away")
         manager.heard.clear()
         manager.wait_for("WATCHDOG=1")
 
@@ -243,7 +285,7 @@ def test_sighup_reloads_and_a_slip_keeps_the_old(manager: Manager, caplog: pytes
 
     before = signal.getsignal(signal.SIGHUP)
     try:
-        with Supervisor(health, Notifier(manager.environ), reload):
+        with Supervisor([Ward([reload], health=health)], Notifier(manager.environ)):
             for left in (1, 0):
                 os.kill(os.getpid(), signal.SIGHUP)
                 manager.heard.clear()

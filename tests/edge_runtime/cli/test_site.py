@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
 import os
+import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from edge_runtime.cli.build import prepare
 from edge_runtime.cli.run import parser
+from edge_runtime.cli.site import Camera, Site
+from edge_runtime.errors import SourceLostError
 from edge_runtime.models.session import open_session
 from edge_runtime.pipeline.clock import StopFlag
+from edge_runtime.pipeline.pipeline import Pipeline
+from edge_runtime.systemd import OPENING, Ward
 from tests.edge_runtime.cli.conftest import Inputs, Ran
 from tests.edge_runtime.cli.test_signals import PATIENCE_S, start, wait_for
 
@@ -145,8 +155,87 @@ def test_a_run_that_is_opened_again_knows_nothing_of_the_one_before(inputs: Inpu
     prepared = prepare(parser().parse_args([*arguments, "--out", str(tmp_path / "out.jsonl")]))
     found = []
     for _ in range(2):
-        prepared.open(StopFlag())[0].run()
+        prepared.open(StopFlag(), Ward()).run()
         found.append(events(tmp_path / "out.jsonl"))
     first, again = ([event["top"] for event in run if event["event"] == "result"] for run in found)
     assert first == again
     assert found[1][-1]["stages"]["imfe.encoder"]["n"] == 20
+
+
+def test_a_camera_that_is_opened_again_starts_with_the_current_models(inputs: Inputs, tmp_path: Path) -> None:
+    """Shows new files and SIGHUP while the camera is away, then the old files again: each run has what lies there."""
+    models, out = tmp_path / "models", tmp_path / "out.jsonl"
+    models.mkdir()
+    for file in (inputs.imfe, inputs.imfe.with_name("rtstgcn.onnx")):
+        shutil.copy(file, models)
+    old = (models / "imfe.onnx").read_bytes()
+    other = onnx.load_from_string(old)
+    other.doc_string = "the same weights, another file"
+    arguments = ["--video", str(inputs.clip), "--model", str(models / "imfe.onnx"), "--out", str(out)]
+    prepared = prepare(parser().parse_args(arguments))
+    for data in (old, other.SerializeToString(), old):
+        (models / "imfe.onnx").write_bytes(data)
+        for reload in prepared.reloads:
+            reload()
+        prepared.open(StopFlag(), Ward()).run()
+        start, *_, summary = events(out)
+        assert start["models"] == summary["models"]
+        assert summary["models"]["model"]["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_an_offer_that_is_taken_back_before_it_is_warm_is_forgotten(inputs: Inputs, tmp_path: Path) -> None:
+    """Shows a roll-back: the files that run lie there again, and the one that was warming up is let go."""
+    model = tmp_path / "skeleton.onnx"
+    shutil.copy(inputs.skeleton, model)
+    prepared = prepare(parser().parse_args(["--skeleton", "-", "--model", str(model)]))
+    old = model.read_bytes()
+    other = onnx.load_from_string(old)
+    other.doc_string = "another file"
+    model.write_bytes(other.SerializeToString())
+    renew = prepared.reloads[-1]
+    renew()
+    assert prepared.lineup.successor is not None
+    model.write_bytes(old)
+    renew()
+    assert prepared.lineup.successor is None
+
+
+class Away:
+    """What a site runs: a camera whose source is lost, ``stuck`` in its driver for as long as the test says."""
+
+    reloads = ()
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.stuck = threading.Event()
+
+    def open(self, *_: object) -> Pipeline:
+        self.opened += 1
+        raise SourceLostError("gone", self.stuck.is_set)
+
+
+def test_a_camera_whose_driver_is_stuck_is_left_alone_until_it_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows no attempt beside a thread that hangs, its state for the manager, and the next attempt when it is gone."""
+    away, stop = Away(), StopFlag()
+    away.stuck.set()
+    monkeypatch.setattr("edge_runtime.cli.site._RETRY_S", 0.01)
+    monkeypatch.setattr("edge_runtime.cli.build.prepare", lambda _: away)
+    site = Site([Camera("yard", argparse.Namespace())], stop)
+    (ward,) = site._wards
+    until(lambda: ward.absence == OPENING)
+    run = threading.Thread(target=site._run, args=(ward, away))
+    run.start()
+    until(lambda: ward.state == "stuck")
+    assert away.opened == 1
+    assert ward.settled and ward.advanced()  # no reason to restart those that run
+    away.stuck.clear()
+    until(lambda: away.opened > 1)
+    stop.request("signal")
+    run.join(PATIENCE_S)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

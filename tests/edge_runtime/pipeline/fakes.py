@@ -17,6 +17,7 @@ from edge_runtime.pipeline.clock import StopFlag, system_clock
 from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.pipeline import Limits, Pipeline
 from edge_runtime.pipeline.policy import PolicyName, choose
+from edge_runtime.pipeline.succession import Lineup
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.sinks.base import Sink
 from edge_runtime.sources.base import Closing, Frame, SourceInfo, UnreadableFrameError
@@ -163,6 +164,7 @@ def pipeline(
     deadline_ms: float | None = None,
     limits: Limits | None = None,
     stop: StopFlag | None = None,
+    lineup: Lineup | None = None,
 ) -> Pipeline:
     recogniser = recogniser or FakeRecogniser()
     chosen = choose(
@@ -174,7 +176,7 @@ def pipeline(
     )
     return Pipeline(
         source,
-        {"main": recogniser} | ({"fallback": fallback} if fallback else {}),
+        lineup or Lineup({"main": recogniser, **({"fallback": fallback} if fallback else {})}),
         sinks,
         chosen=chosen,
         times=StageTimes(),

@@ -19,6 +19,7 @@ from edge_runtime.pipeline.budgets import WHOLE, Budgets, StageMonitor
 from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.pipeline import Pipeline
 from edge_runtime.pipeline.policy import Governor, PolicyName, choose
+from edge_runtime.pipeline.succession import Lineup
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.report.sink import ReportSink
 from edge_runtime.sources.base import Frame, SourceInfo
@@ -50,7 +51,7 @@ def overload(policy: PolicyName, folder: Path, *, ms: float = 60) -> tuple[Summa
     keep, report = Keep(), ReportSink(monitor, folder=folder)
     pipeline = Pipeline(
         PacedSource(RECORDING, FRAMES),
-        {"main": recogniser},
+        Lineup({"main": recogniser}),
         [keep, report],
         chosen=choose(policy, live=True, hop=HOP, clip_length=CLIP),
         times=times,

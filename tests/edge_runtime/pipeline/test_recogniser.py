@@ -299,5 +299,5 @@ def test_a_fallback_that_answers_otherwise_is_refused(folder: Path) -> None:
 def test_a_source_and_a_model_that_do_not_fit_are_told_apart(folder: Path) -> None:
     models = load_models(folder / "imfe.onnx", None)
     with pytest.raises(InputError, match="takes pictures"):
-        check_content(models, "skeleton", "walk.npy")
+        check_content(models.content, "skeleton", "walk.npy")
     assert load_model(folder / "imfe.onnx").sha256 == models.described()["model"]["sha256"]
