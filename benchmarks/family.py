@@ -30,11 +30,11 @@ import torch
 
 from edge_runtime import RtStgcnStream
 from edge_runtime.cli.quantize import main as edge_quantize
+from trainer.checkpoint import load
 from trainer.cli import main as trainer
 from trainer.data import prepare
 from trainer.data.prepare import Recording, hugadb
 from trainer.data.skeletons import open_split
-from trainer.engine.checkpoint import load
 from trainer.nets.family import load_network
 from trainer.nets.network import FrameNetwork, GraphNetwork
 

@@ -15,8 +15,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from trainer import checkpoint
 from trainer.data.prepare import hugadb
-from trainer.engine import checkpoint
 
 HERE = Path(__file__).parent
 BIAS = {"up_by_elevator": 0.6, "down_by_elevator": -1.5}

@@ -50,7 +50,7 @@ def open_run(args: argparse.Namespace) -> Run:
     Raises:
         InputError: anything in it that cannot be used.
     """
-    from trainer.engine import checkpoint
+    from trainer import checkpoint
     from trainer.engine.options import TRAINING_KEYS, override, read_training
     from trainer.nets.config import options_of, read_json
     from trainer.nets.family import build

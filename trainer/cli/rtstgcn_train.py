@@ -34,7 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
-    from trainer.engine import checkpoint, figures
+    from trainer import checkpoint
+    from trainer.engine import figures
     from trainer.engine.distributed import world
     from trainer.engine.loop import train, transfer
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from edge_runtime.errors import InputError
+from trainer import checkpoint
 from trainer.data.skeletons import TrialSet
-from trainer.engine import checkpoint
 from trainer.engine.distributed import World
 from trainer.engine.options import TrainingOptions
 from trainer.engine.segments import Passes, predict

@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge_runtime.errors import InputError
+from trainer import checkpoint
 from trainer.data.rawframes import RawVideo, clip_indices, read_frames
-from trainer.engine import checkpoint
 from trainer.engine.distributed import World
 from trainer.nets.imfe import Imfe
 

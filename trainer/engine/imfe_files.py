@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from edge_runtime.errors import InputError
-from trainer.engine import checkpoint
+from trainer import checkpoint
 from trainer.engine.imfe_recogniser import Recogniser
 
 if TYPE_CHECKING:

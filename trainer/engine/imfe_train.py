@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from edge_runtime.errors import InputError
+from trainer import checkpoint
 from trainer.data.augment_video import Augmentation, change_light, choose_frames, move_camera
 from trainer.data.clips import Clip, Video, runtime_frames
 from trainer.data.flow import grid_flow
-from trainer.engine import checkpoint
 from trainer.engine.ema import Ema
 from trainer.engine.imfe_recogniser import ClipNet, Recogniser, clip_loss, flow_loss, flow_target
 from trainer.engine.schedule import Schedule, set_learning_rate

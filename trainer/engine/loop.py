@@ -24,9 +24,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from edge_runtime.errors import InputError
+from trainer import checkpoint
 from trainer.data.augment import augment, crop
 from trainer.data.skeletons import Trial, TrialSet
-from trainer.engine import checkpoint
 from trainer.engine.distributed import World
 from trainer.engine.ema import Ema
 from trainer.engine.options import OptimizerOptions, TrainingOptions

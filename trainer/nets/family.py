@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from edge_runtime.errors import InputError
-from trainer.engine import checkpoint as checkpoints
+from trainer import checkpoint as checkpoints
 from trainer.nets.aagcn import Aagcn
 from trainer.nets.config import NetworkOptions, numbered_labels, read_labels, read_options
 from trainer.nets.costgcn import CoStGcn

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_runtime.errors import InputError
-from trainer.engine import checkpoint as checkpoints
+from trainer import checkpoint as checkpoints
 from trainer.nets.state_dict import load_state
 
 log = logging.getLogger(__name__)

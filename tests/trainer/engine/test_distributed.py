@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.engine import checkpoint
+from trainer import checkpoint
 from trainer.engine.distributed import World
 
 CPU = torch.device("cpu")

@@ -17,9 +17,9 @@ from edge_runtime.errors import InputError
 from tests.recordings import recording
 from tests.trainer.data.test_clips import write_clip
 from tests.trainer.engine.test_imfe_training import SMALL
+from trainer import checkpoint
 from trainer.cli import main
 from trainer.data.rawframes import clip_indices, find_videos, with_features
-from trainer.engine import checkpoint
 from trainer.engine.imfe_distil import distance
 from trainer.export import export_imfe
 from trainer.nets.imfe import Imfe

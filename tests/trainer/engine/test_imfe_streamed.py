@@ -13,9 +13,9 @@ import torch
 
 from edge_runtime.errors import InputError
 from tests.trainer.engine.test_imfe_training import LABELS, SMALL, moving
+from trainer import checkpoint
 from trainer.cli import main
 from trainer.data.clips import decode, find_clips, split_by_group
-from trainer.engine import checkpoint
 from trainer.engine.imfe_streamed import accuracy, confusion, name_clip
 from trainer.engine.imfe_train import Recipe, build, clip_scores
 

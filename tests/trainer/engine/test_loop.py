@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from edge_runtime.errors import InputError
+from trainer import checkpoint
 from trainer.data.skeletons import open_split
-from trainer.engine import checkpoint, loop
+from trainer.engine import loop
 from trainer.engine.distributed import World
 from trainer.engine.loop import BEST, LAST, Progress, batches, train, transfer
 from trainer.engine.options import read_training

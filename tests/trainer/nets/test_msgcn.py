@@ -8,7 +8,7 @@ import torch
 
 from edge_runtime.models.metadata import Graph
 from tests.recordings import recording
-from trainer.engine import checkpoint as checkpoints
+from trainer import checkpoint as checkpoints
 from trainer.metrics import Counts, segment_counts
 from trainer.nets.family import OPTIONAL
 from trainer.nets.msgcn import MsGcn
