@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import onnx
 
 from edge_runtime.errors import InputError
@@ -14,8 +18,9 @@ from edge_runtime.models.metadata import Precision, Provenance
 class ClipMetadata:
     """A clip model ``(1, clip_length, 3, height, width) -> (1, feature_dim)``, known by its signature alone.
 
-    The file does not say how its frames are to be normalised or how fast they follow each other; the defaults are the
-    published ones (RT-HARE ``dataloader.py``: mean and std on the 0-255 scale, RGB, 30 frames a second).
+    How its frames are to be normalised and how fast they follow each other is in the properties ``mean``, ``std`` and
+    ``fps`` of files that ``trainer imfe export --form clip`` wrote. Others do not say; the defaults are the published
+    ones (RT-HARE ``dataloader.py``: mean and std on the 0-255 scale, RGB, 30 frames a second).
     """
 
     height: int
@@ -44,8 +49,15 @@ class ClipMetadata:
         return (self.clip_length, *range(1, self.clip_length))
 
 
-def from_signature(graph: onnx.GraphProto) -> ClipMetadata | None:
-    """Metadata of a clip model, None if the graph's inputs and outputs are not those of one."""
+def from_signature(graph: onnx.GraphProto, props: Mapping[str, str]) -> ClipMetadata | None:
+    """Metadata of a clip model, None if the graph's inputs and outputs are not those of one.
+
+    Args:
+        props: properties of the file, as JSON; what they do not state keeps its default.
+
+    Raises:
+        InputError: inputs that are not float32, or a property that makes no sense.
+    """
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:
@@ -58,7 +70,24 @@ def from_signature(graph: onnx.GraphProto) -> ClipMetadata | None:
         return None
     if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         raise InputError(f"clip model: input '{inputs[0].name}' must be float32; export it again in fp32")
-    return ClipMetadata(height, width, clip_length, feature[1], inputs[0].name, graph.output[0].name)
+    names = inputs[0].name, graph.output[0].name
+    return ClipMetadata(height, width, clip_length, feature[1], *names, **_stated(props))
+
+
+def _stated(props: Mapping[str, str]) -> dict[str, Any]:
+    """``fps``, ``mean`` and ``std`` where the file has them."""
+    stated: dict[str, Any] = {}
+    for key, count in (("fps", 1), ("mean", 3), ("std", 3)):
+        if key not in props:
+            continue
+        try:
+            values = tuple(float(value) for value in np.atleast_1d(json.loads(props[key])))
+        except (ValueError, TypeError, RecursionError):
+            values = ()
+        if len(values) != count or not np.isfinite(values).all() or (key != "mean" and min(values) <= 0):
+            raise InputError(f"clip model: property '{key}' is {props[key][:40]!r}, expected {count} number(s) above 0")
+        stated[key] = values[0] if key == "fps" else values
+    return stated
 
 
 def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

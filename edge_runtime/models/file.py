@@ -89,7 +89,7 @@ def _parse(data: bytes) -> onnx.ModelProto:
 def _identify(proto: onnx.ModelProto) -> Metadata | ClipMetadata:
     props = {prop.key: prop.value for prop in proto.metadata_props}
     if "kind" not in props:
-        clip_model = clip.from_signature(proto.graph)
+        clip_model = clip.from_signature(proto.graph, props)
         if clip_model is not None:
             return clip_model
     metadata = from_props(props)

@@ -1,8 +1,9 @@
-"""torch -> step graphs that edge_runtime runs, each compared with torch before its file is written."""
+"""torch -> graphs that edge_runtime runs, each compared with torch before its file is written."""
 
 from trainer.export.imfe import export_imfe
+from trainer.export.imfe_clip import export_clip
 from trainer.export.provenance import describe
 from trainer.export.step import export_rtstgcn
 from trainer.export.write import ParityError
 
-__all__ = ["ParityError", "describe", "export_imfe", "export_rtstgcn"]
+__all__ = ["ParityError", "describe", "export_clip", "export_imfe", "export_rtstgcn"]

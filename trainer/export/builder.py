@@ -49,10 +49,10 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
 
-    def model(self, name: str) -> onnx.ModelProto:
+    def model(self, name: str, opset: int = OPSET) -> onnx.ModelProto:
         """The model, checked, with the shape of every tensor stated."""
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._weights.values()))
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="edge-action"
+            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION, producer_name="edge-action"
         )
         return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)

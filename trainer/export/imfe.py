@@ -73,7 +73,7 @@ def build_graph(model: Imfe) -> onnx.ModelProto:
     config = model.config
     h, w = config.map_size
     C, P, clip = config.fmap_channels, config.pair_channels, config.clip_length
-    g = _ImfeGraph()
+    g = ImfeGraph()
 
     frame = g.input("frame", (1, config.height, config.width, 3), TensorProto.UINT8)
     fmap = g.encoder(model, frame)
@@ -91,45 +91,58 @@ def build_graph(model: Imfe) -> onnx.ModelProto:
     return g.model("imfe")
 
 
-class _ImfeGraph(GraphBuilder):
+class ImfeGraph(GraphBuilder):
     """The three stages, in the order and with the names of ``trainer.nets.imfe``."""
 
     def encoder(self, model: Imfe, frame: str) -> str:
-        net, config = model.feature_encoder, model.config
+        """uint8 frame (1, H, W, 3) -> ``fmap``."""
+        config = model.config
         # (frame - mean) / std without a pass of its own for std, which goes into the first weights; the mean cannot,
         # because the convolution pads with zeros *after* normalisation
         x = self.op("Cast", (frame,), "encoder.float", to=TensorProto.FLOAT)
         x = self.op("Sub", (x, self.weight("encoder.mean", np.array(config.mean))), "encoder.centred")
         x = self.op("Transpose", (x,), "encoder.nchw", perm=(0, 3, 1, 2))
+        return self.encode(model, x, np.array(config.std), "fmap")
+
+    def encode(self, model: Imfe, x: str, std: NDArray[np.float64], output: str) -> str:
+        """(B, 3, H, W), which the first weights divide by ``std`` (3,) -> (B, C, h, w)."""
+        net = model.feature_encoder
         stem = net.convnormrelu
         weight, bias = _folded(cast(nn.Conv2d, stem[0]), cast(nn.BatchNorm2d, stem[1]))
-        weight = weight / np.array(config.std).reshape(1, 3, 1, 1)
+        weight = weight / std.reshape(1, 3, 1, 1)
         x = self._convolve(x, weight, bias, cast(nn.Conv2d, stem[0]), "encoder.stem", relu=True)
         for stage in ("layer1", "layer2", "layer3"):
             for i, block in enumerate(cast(nn.Sequential, getattr(net, stage))):
                 x = self._residual_block(x, cast(ResidualBlock, block), f"encoder.{stage}.{i}")
-        return self._conv(x, net.conv, None, "encoder.conv", output="fmap")
+        return self._conv(x, net.conv, None, "encoder.conv", output=output)
 
-    def motion(self, model: Imfe, previous: str, fmap: str) -> str:
-        """``Imfe.pair``: the earlier frame becomes the kernel with which the later one is convolved."""
+    def motion(self, model: Imfe, previous: str, fmap: str, mark: str = "") -> str:
+        """``Imfe.pair``: the earlier frame becomes the kernel with which the later one is convolved.
+
+        Args:
+            mark: ends the names of this pair's tensors; all pairs share their weights.
+        """
         config = model.config
         (h, w), C, P = config.map_size, config.fmap_channels, config.pair_channels
         # (h*w, P*9), with 1/sqrt(C) inside: a constant second factor, which onnxruntime packs once at load
         gain = np.ones(P) if model.direct_conv is None else _array(model.correlation_gain)
         compress = gain[:, None, None, None] * _array(model.compress_conv.weight) / math.sqrt(C)  # (P, h*w, 3, 3)
         compress = compress.transpose(1, 0, 2, 3).reshape(h * w, P * 9)
-        f1 = self.op("Reshape", (previous, self._shape("motion.positions", C, h * w)), "motion.previous")
-        k = self.op("MatMul", (f1, self.weight("motion.compress", compress)), "motion.product")  # (C, P*9)
-        k = self.op("Reshape", (k, self._shape("motion.split", C, P, 9)), "motion.channels_first")
-        k = self.op("Transpose", (k,), "motion.channels_second", perm=(1, 0, 2))
-        k = self.op("Reshape", (k, self._shape("motion.kernel_shape", P, C, 3, 3)), "motion.kernel")
+        compress_weight = self.weight("motion.compress", compress)
+        f1 = self.op("Reshape", (previous, self._shape("motion.positions", C, h * w)), f"motion.previous{mark}")
+        k = self.op("MatMul", (f1, compress_weight), f"motion.product{mark}")  # (C, P*9)
+        k = self.op("Reshape", (k, self._shape("motion.split", C, P, 9)), f"motion.channels_first{mark}")
+        k = self.op("Transpose", (k,), f"motion.channels_second{mark}", perm=(1, 0, 2))
+        k = self.op("Reshape", (k, self._shape("motion.kernel_shape", P, C, 3, 3)), f"motion.kernel{mark}")
         assert model.compress_conv.bias is not None
         bias = self.weight("motion.bias", gain * _array(model.compress_conv.bias))
+        as_convolution = {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)}
         if model.direct_conv is None:
-            return self.op("Conv", (fmap, k, bias), "pair", kernel_shape=(3, 3), pads=(1, 1, 1, 1))
-        correlation = self.op("Conv", (fmap, k, bias), "motion.correlation", kernel_shape=(3, 3), pads=(1, 1, 1, 1))
-        moved = self._conv(self.op("Sub", (fmap, previous), "motion.moved"), model.direct_conv, None, "motion.direct")
-        return self.op("Add", (correlation, moved), "pair")
+            return self.op("Conv", (fmap, k, bias), f"pair{mark}", **as_convolution)
+        correlation = self.op("Conv", (fmap, k, bias), f"motion.correlation{mark}", **as_convolution)
+        difference = self.op("Sub", (fmap, previous), f"motion.moved{mark}")
+        moved = self._conv(difference, model.direct_conv, None, "motion.direct", output=f"motion.direct{mark}")
+        return self.op("Add", (correlation, moved), f"pair{mark}")
 
     def head(self, model: Imfe, pairs: str) -> tuple[str, str]:
         x = pairs

@@ -29,7 +29,7 @@ class ParityError(EdgeError):
 
 def write_model(
     model: onnx.ModelProto,
-    metadata: Metadata,
+    metadata: Metadata | Mapping[str, str],
     out: str | Path,
     check: Check,
     order: Mapping[str, str] | None = None,
@@ -37,6 +37,7 @@ def write_model(
     """Write ``model`` to ``out`` if it loads in the runtime and passes ``check``; else no file is left.
 
     Args:
+        metadata: of one of our models, or the properties of a file that is to be known by its signature alone.
         order: tensors to be written after others, see :func:`write_after`.
 
     Returns:
@@ -51,7 +52,8 @@ def write_model(
     if not agrees:
         raise ParityError(f"{out.name}: onnxsim changed what the graph computes; nothing was written")
     write_after(simplified, order or {}, copies_of(model, order or {}))
-    onnx.helper.set_model_props(simplified, to_props(metadata))
+    props = metadata if isinstance(metadata, Mapping) else to_props(metadata)
+    onnx.helper.set_model_props(simplified, dict(props))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=".export-", dir=out.parent)
