@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import onnx
 from onnxruntime.quantization.onnx_model import ONNXModel
@@ -17,16 +17,20 @@ def assemble(
 ) -> onnx.ModelProto:
     """The original step graph with its stages replaced; what lies between stages stays."""
     known = {name for node in original.graph.node for name in (*node.input, *node.output)}
-    stages = {name: _with_prefix(model, f"{name}.", known) for name, model in stages.items()}
+    weights_before = {tensor.name for tensor in original.graph.initializer}
+    stages = {
+        # a bias that two stages shared is each one's own once one of them dequantises it
+        name: _with_prefix(model, f"{name}.", known - (_made(model.graph.node) & weights_before))
+        for name, model in stages.items()
+    }
     inside: set[str] = set()
     for stage in metadata.stages.values():
-        inside |= {output for node in cut(original, stage).graph.node for output in node.output}
+        inside |= _made(cut(original, stage).graph.node)
     nodes = [*stages["encoder"].graph.node, *stages["motion"].graph.node]
     nodes += [node for node in original.graph.node if not inside & set(node.output)]
     nodes += stages["head"].graph.node
     weights = {tensor.name: tensor for model in stages.values() for tensor in model.graph.initializer}
-    made = {name for node in nodes for name in node.output}
-    used = {name for node in nodes for name in node.input} - made
+    used = {name for node in nodes for name in node.input} - _made(nodes)
     weights |= {t.name: t for t in original.graph.initializer if t.name in used and t.name not in weights}
     graph = onnx.helper.make_graph(
         nodes, original.graph.name, original.graph.input, original.graph.output, list(weights.values())
@@ -37,6 +41,10 @@ def assemble(
     ONNXModel(assembled).topological_sort()  # converters append what they insert
     onnx.checker.check_model(assembled)
     return assembled
+
+
+def _made(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    return {name for node in nodes for name in node.output}
 
 
 def _with_prefix(model: onnx.ModelProto, prefix: str, known: Collection[str]) -> onnx.ModelProto:
