@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import ImfeMetadata, RtStgcnMetadata
 from edge_runtime.quantization.rtstgcn import Quantized, quantize_rtstgcn
 from edge_runtime.sinks.base import check_folder
-from edge_runtime.sources.skeleton import open_npy
+from edge_runtime.sources.skeleton import map_npy
 
 _DESCRIPTION = """\
 Quantize a model to int8 and measure it here. The original is not touched.
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--calibrate",
         metavar="DATA",
-        help="real input: for a graph network .npy (C, L, V[, M]), raw units; "
+        help="real input: for a graph network .npy (C, L, V[, M]), raw units, or a folder of them; "
         "for an IMFE a video, a folder of videos or pictures, or camera[:N]",
     )
     parser.add_argument("--head", metavar="FILE", help="graph network behind an IMFE, for the agreement of labels")
@@ -101,14 +102,14 @@ def _quantize_imfe(original: ModelFile, metadata: ImfeMetadata, args: argparse.N
     return outcome.file.data, "\n".join(lines)
 
 
-def _read_trials(path: Path) -> list[npt.NDArray[np.float32]]:
-    """Each body of a recording as a trial (L, C, V)."""
-    with open_npy(path, rate=1.0) as source:
-        frames = []
-        while (frame := source.read()) is not None:
-            frames.append(np.asarray(frame.data, np.float32))
-    trial = np.stack(frames)  # (L, C, V[, M])
-    return [trial] if trial.ndim == 3 else [trial[..., body] for body in range(trial.shape[-1])]
+def _read_trials(path: Path) -> list[npt.NDArray[np.number[Any]]]:
+    """Each body of each recording as a trial (L, C, V), read where it is looked at."""
+    files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"--calibrate {path}: the folder holds no .npy file; name a dataset's features, or one trial")
+    recordings = [np.moveaxis(map_npy(file), 1, 0) for file in files]  # (L, C, V[, M])
+    bodies = [[trial] if trial.ndim == 3 else list(np.moveaxis(trial, -1, 0)) for trial in recordings]
+    return [trial for recording in bodies for trial in recording]
 
 
 def _report(original: ModelFile, result: Quantized, out: Path) -> str:

@@ -14,6 +14,7 @@ from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import RtStgcnLayer, RtStgcnMetadata
 from edge_runtime.models.session import open_session
 from edge_runtime.quantization.matmul import Range
+from edge_runtime.streams.missing import LastSeen
 
 Array = npt.NDArray[np.float32]
 
@@ -37,8 +38,10 @@ def activation_ranges(file: ModelFile, tensors: Collection[str], trials: Iterabl
     high = dict.fromkeys(tensors, -np.inf)
     for trial in trials:
         states = [_PlainState(i, layer, meta.graph.num_node) for i, layer in enumerate(meta.layers)]
+        held = LastSeen((1, meta.in_channels, meta.graph.num_node))
         for x in trial:
-            feeds = {"x": x[np.newaxis]}
+            held.take(x[np.newaxis])
+            feeds = {"x": held.values}
             for state in states:
                 feeds |= state.inputs()
             values = dict(zip(names, session.run(names, feeds), strict=True))
@@ -53,28 +56,34 @@ def activation_ranges(file: ModelFile, tensors: Collection[str], trials: Iterabl
 
 
 class _PlainState:
-    """One layer's state as lists of frames: slow, obvious, and a second opinion on ``edge_runtime.streams.fifo``."""
+    """One layer's state as a list of frames and float64 sums: obvious, and a second opinion on
+    ``edge_runtime.streams.fifo``."""
 
     def __init__(self, index: int, layer: RtStgcnLayer, nodes: int) -> None:
         empty = np.zeros((1, nodes, layer.out_channels), np.float32)
         self._frames = deque([empty] * (layer.taps * layer.dilation), maxlen=layer.taps * layer.dilation)
+        self._sums = deque([empty.astype(np.float64)] * layer.dilation, maxlen=layer.dilation)  # the next phase's first
         entry = np.zeros((1, nodes, layer.in_channels), np.float32)
         self._residual = deque([entry] * layer.residual_delay, maxlen=layer.residual_delay)
         self._index, self._layer = index, layer
 
     def inputs(self) -> dict[str, Array]:
-        """The step's state tensors; the running sum is added up anew each time."""
+        """The step's state tensors."""
         i, leaving = self._index, self._frames[0]
-        window = [self._frames[t] for t in range(0, len(self._frames), self._layer.dilation)]
         feeds = {f"residual_leaving.{i}": self._residual[0]} if self._residual else {}
         if self._layer.memory == "sum":
-            feeds |= {f"leaving.{i}": leaving, f"sum.{i}": np.sum(window, axis=0), f"fresh.{i}": np.zeros_like(leaving)}
+            running = self._sums[0].astype(np.float32)
+            feeds |= {f"leaving.{i}": leaving, f"sum.{i}": running, f"fresh.{i}": np.zeros_like(leaving)}
         elif self._layer.taps > 1:
-            feeds[f"window.{i}"] = np.stack(window[1:])
+            frames = list(self._frames)
+            feeds[f"window.{i}"] = np.stack(frames[self._layer.dilation :: self._layer.dilation])
         return feeds
 
     def take(self, outputs: dict[str, Array]) -> None:
         """Let the step's frames enter; the oldest leave."""
-        self._frames.append(outputs[f"entering.{self._index}"])
+        entering = outputs[f"entering.{self._index}"]
+        if self._layer.memory == "sum":
+            self._sums.append(self._sums[0] + entering - self._frames[0])
+        self._frames.append(entering)
         if self._residual:
             self._residual.append(outputs[f"residual_entering.{self._index}"])

@@ -23,9 +23,11 @@ from edge_runtime.quantization.measure import Paired, Parity, clock_of, take_tur
 from edge_runtime.streams.rtstgcn import RtStgcnStream
 
 Array = npt.NDArray[np.float32]
+Trial = npt.NDArray[np.number[Any]]  # (L, C, V), raw units
 Mode = Literal["dynamic", "static", "auto"]
 
-MAX_STEPS = 2000  # of the given data that are used: 2 s of a parity run on a desktop
+MIN_STEPS = 2000  # of the given data that are used, where there are as many: 2 s of a parity run on a desktop
+FIELDS = 2  # receptive fields that are used at least: within the first, sums are smaller than in a stream that goes on
 RANDOM_STEPS = 300
 SPEED_STEPS = 400
 
@@ -42,14 +44,15 @@ class Quantized:
 
 
 def quantize_rtstgcn(
-    original: ModelFile, mode: Mode, trials: Sequence[Array] | None = None, *, threads: int = 1
+    original: ModelFile, mode: Mode, trials: Sequence[Trial] | None = None, *, threads: int = 1
 ) -> Quantized:
     """Quantize and measure; nothing is written to disk.
 
     Args:
         original: an fp32 RT-ST-GCN.
         mode: ``dynamic`` and ``static`` take every product there is; ``auto`` keeps only what wins (see ``auto``).
-        trials: real input, (L, C, V) each, raw units. ``static`` needs it; parity is measured on it.
+        trials: real input, (L, C, V) each, raw units. ``static`` needs it; parity is measured on it. Some of it is
+            used, from all over (see ``_checked``).
         threads: threads inside one operator when timing.
 
     Raises:
@@ -129,19 +132,24 @@ def _precision(choices: list[Choice]) -> Precision:
     return next(iter(forms)) if len(forms) == 1 else "int8-mixed"
 
 
-def _checked(trials: Sequence[Array], meta: RtStgcnMetadata) -> list[Array]:
-    """At most ``MAX_STEPS`` steps of ``trials``, from their beginnings."""
-    taken: list[Array] = []
-    left = MAX_STEPS
+def _checked(trials: Sequence[Trial], meta: RtStgcnMetadata) -> list[Array]:
+    """Whole trials from all over ``trials``, evenly spaced, until there are enough steps; the last may be cut short.
+
+    Enough is ``MIN_STEPS``, or ``FIELDS`` receptive fields.
+    """
     for trial in trials:
         if trial.ndim != 3 or trial.shape[1:] != (meta.in_channels, meta.graph.num_node) or not len(trial):
             raise InputError(
                 f"calibration data: expected {meta.in_channels} channels x {meta.graph.num_node} nodes, "
                 f"found a trial (steps, channels, nodes) of {trial.shape}"
             )
-        if left:
-            taken.append(trial[:left])
-            left -= len(taken[-1])
+    enough = max(MIN_STEPS, FIELDS * meta.receptive_field)
+    apart = max(1, sum(map(len, trials)) // enough)
+    taken: list[Array] = []
+    for trial in trials[::apart]:
+        left = enough - sum(map(len, taken))
+        if left > 0:
+            taken.append(np.asarray(trial[:left], np.float32))
     return taken
 
 

@@ -7,7 +7,7 @@
                ``null`` is a missing value; or CSV as above.
 
 A missing value (null, an empty cell) is NaN, and passed on as such: what stands in for it is the network's to say
-(`streams.rtstgcn`: a node that is not seen keeps its last value, and is zero before it was first seen).
+(`streams.missing`: a node that is not seen keeps its last value, and is zero before it was first seen).
 
 Samples come at ``t`` (a clock that was set back is passed on, and resets the networks), else ``rate`` a second, else,
 on standard input, when they arrive.
@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -113,7 +113,18 @@ _DAMAGED_NPY = (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowE
 
 
 def open_npy(path: Path, rate: float) -> SkeletonSource:
-    """Raises InputError for a file that is no numeric array of 3 or 4 dimensions."""
+    """Errors as :func:`map_npy`."""
+    array = map_npy(path)
+    samples = ((None, np.asarray(array[:, i], np.float32)) for i in range(array.shape[1]))
+    return SkeletonSource(str(path), samples, rate=rate, live=False, frames=array.shape[1])
+
+
+def map_npy(path: Path) -> npt.NDArray[np.number[Any]]:
+    """A recording (C, L, V[, M]), read from the file where it is looked at.
+
+    Raises:
+        InputError: no numeric array of 3 or 4 dimensions.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except _DAMAGED_NPY as error:
@@ -126,8 +137,7 @@ def open_npy(path: Path, rate: float) -> SkeletonSource:
         raise InputError(f"skeleton {path}: expected shape (C, L, V) or (C, L, V, M), found {array.shape}{hint}")
     if 0 in array.shape:
         raise InputError(f"skeleton {path}: it holds no sample, its shape is {array.shape}")
-    samples = ((None, np.asarray(array[:, i], np.float32)) for i in range(array.shape[1]))
-    return SkeletonSource(str(path), samples, rate=rate, live=False, frames=array.shape[1])
+    return array
 
 
 def open_csv(path: Path, rate: float) -> SkeletonSource:

@@ -3,9 +3,6 @@
 The graph is a pure step ``(x, state) -> (logits, state)``; the state is ours and handed over by reference: this
 step's ring slots and sums are bound as inputs and outputs, so nothing is copied and nothing grows with the window
 (``edge_runtime.streams.fifo`` draws it, ``docs/rtstgcn.md`` says why it equals the network that was trained).
-
-Missing values: a node with a NaN or an infinity in any channel was not seen (half a joint is no position) and holds
-its last value; one never seen is zero.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from edge_runtime.models.metadata import RtStgcnMetadata
 from edge_runtime.models.session import ORT_ERRORS, Binding, Session, open_session, tensor
 from edge_runtime.models.zoo import open_model
 from edge_runtime.streams.fifo import LayerState
+from edge_runtime.streams.missing import LastSeen
 from edge_runtime.streams.observer import Observer, ignore, run_stage
 
 
@@ -77,9 +75,8 @@ class RtStgcnBatch(_GraphStream):
         self._observer: Observer = ignore
         session = open_session(file.data, threads=threads, provider=provider, name=str(file.path))
         self.providers = {"rtstgcn": session.provider}
-        self._x = np.zeros((slots, meta.in_channels, meta.graph.num_node), np.float32)
-        self._finite = np.zeros(self._x.shape, np.bool_)
-        self._seen = np.zeros((slots, 1, meta.graph.num_node), np.bool_)
+        self._input = LastSeen((slots, meta.in_channels, meta.graph.num_node))
+        self._x = self._input.values
         self._logits = np.zeros((slots, len(meta.labels)), np.float32)
         self._t = 0  # steps since the start or the last reset of all
         self._born = np.zeros(slots, np.int64)  # the step at which each slot was last reset
@@ -144,7 +141,7 @@ class RtStgcnBatch(_GraphStream):
         """One step of every slot.
 
         Args:
-            x: ``(N, C, V)``, raw units (normalisation lives in the model); NaN and infinity hold the last value.
+            x: ``(N, C, V)``, raw units (normalisation lives in the model); gaps as in ``missing.LastSeen``.
 
         Returns:
             Logits ``(N, classes)``, the caller's own.
@@ -154,9 +151,7 @@ class RtStgcnBatch(_GraphStream):
         """
         if x.shape != self._x.shape:
             raise InputError(f"x: expected shape {self._x.shape} (N, C, V), found {x.shape}")
-        np.isfinite(x, out=self._finite)
-        np.logical_and.reduce(self._finite, axis=1, keepdims=True, out=self._seen)
-        np.copyto(self._x, x, where=self._seen, casting="same_kind")
+        self._input.take(x)
         self._run(self._t)
         self._t += 1
         return self._logits.copy()

@@ -12,10 +12,10 @@ import onnx
 import pytest
 
 from edge_runtime import InputError, RtStgcnStream
-from edge_runtime.cli.quantize import main
+from edge_runtime.cli.quantize import _read_trials, main
 from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.metadata import RtStgcnLayer, RtStgcnMetadata
-from edge_runtime.quantization import auto, matmul
+from edge_runtime.quantization import auto, matmul, rtstgcn
 from edge_runtime.quantization.auto import Choice
 from edge_runtime.quantization.calibration import activation_ranges
 from edge_runtime.quantization.measure import Paired, Parity, take_turns
@@ -163,12 +163,15 @@ def test_the_command_refuses_in_one_line(
 ) -> None:
     wrong, out = tmp_path / "wrong.npy", tmp_path / "int8.onnx"
     np.save(wrong, np.zeros((2, 40, 5)))
+    empty = tmp_path / "empty"
+    empty.mkdir()
     quantized = tmp_path / "done.onnx"
     quantized.write_bytes(quantize_rtstgcn(original, "dynamic").file.data)
     cases = {
         "expected 3 channels x 5 nodes": [str(original.path), "--mode", "dynamic", "--calibrate", str(wrong)],
         "needs data to calibrate on": [str(original.path), "--mode", "static"],
         "is int8-dynamic already": [str(quantized), "--mode", "dynamic"],
+        "holds no .npy file": [str(original.path), "--mode", "dynamic", "--calibrate", str(empty)],
     }
     for message, arguments in cases.items():
         assert main([*arguments, "--out", str(out)]) == 2
@@ -192,3 +195,38 @@ def test_the_command_refuses_in_one_line(
 def test_data_beyond_the_trained_kind(original: ModelFile) -> None:
     with pytest.raises(InputError, match="found a trial"):
         quantize_rtstgcn(original, "dynamic", [np.zeros((0, 3, 5), np.float32)])
+
+
+def test_a_folder_is_used_from_end_to_end(original: ModelFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Shows that where a folder holds more than is needed, trials from all over it are taken, each body one."""
+    random = np.random.default_rng(0)
+    for name, bodies in (("a", 2), ("b", 2), ("c", 1), ("d", 1)):
+        np.save(tmp_path / f"{name}.npy", random.standard_normal((3, 40, 5, bodies)))
+    trials = _read_trials(tmp_path)
+    assert [trial.shape for trial in trials] == [(40, 3, 5)] * 6
+    monkeypatch.setattr(rtstgcn, "MIN_STEPS", 100)
+    meta = original.metadata
+    assert isinstance(meta, RtStgcnMetadata)
+    taken = rtstgcn._checked(trials, meta)
+    assert [len(trial) for trial in taken] == [40, 40, 20]
+    for mine, given in zip(taken, trials[::2], strict=True):
+        np.testing.assert_array_equal(mine, given[: len(mine)].astype(np.float32))
+
+
+def test_at_least_two_receptive_fields_are_seen(tmp_path: Path) -> None:
+    """Shows that a network which looks back for long is measured on more than the filling of its FIFOs."""
+    network = SmallGcn.make((RtStgcnLayer(3, 64, taps=750, dilation=2), RtStgcnLayer(64, 64, taps=2, dilation=1)))
+    trial = np.zeros((4000, 3, 5), np.float32)
+    assert network.metadata.receptive_field == 1500
+    assert sum(map(len, rtstgcn._checked([trial], network.metadata))) == 3000
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "static"])
+def test_gaps_in_the_data_are_held_as_in_a_stream(
+    original: ModelFile, trials: list[npt.NDArray[np.float32]], mode: Literal["dynamic", "static"]
+) -> None:
+    """Shows that a recording with missing joints calibrates, to what its held values would."""
+    gaps, held = trials[0].copy(), trials[0].copy()
+    gaps[7:9, 0, 3] = np.nan
+    held[7:9, :, 3] = trials[0][6, :, 3]
+    assert quantize_rtstgcn(original, mode, [gaps]).parity == quantize_rtstgcn(original, mode, [held]).parity
