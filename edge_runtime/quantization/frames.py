@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,10 @@ from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.sampling import FrameSampler, Rate
 from edge_runtime.sources.base import Source, UnreadableFrameError
-from edge_runtime.sources.open import add_source_options, open_source
+from edge_runtime.sources.images import ImagesSource
+from edge_runtime.sources.open import connect_camera
+from edge_runtime.sources.supervised import SupervisedSource
+from edge_runtime.sources.video import VideoSource
 
 Frames = npt.NDArray[np.uint8]
 VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".m4v", ".mpg", ".mpeg", ".webm"})
@@ -35,12 +38,12 @@ def read_clips(spec: str, model: ImfeMetadata, *, clips: int) -> list[Frames]:
     Raises:
         InputError: nothing there that can be read, or less than two clips.
     """
-    sources = _sources(spec)
+    sources = _sources(spec, model.fps)
     live = spec == "camera" or spec.startswith("camera:")
     each = -(-clips // len(sources))
     found: list[Frames] = []
-    for arguments in sources:
-        of_one = _clips_of(arguments, model, limit=each if live else None)
+    for open_one in sources:
+        of_one = _clips_of(open_one, model, limit=each if live else None)
         found += [of_one[i] for i in np.linspace(0, len(of_one) - 1, min(each, len(of_one)), dtype=int)]
     if len(found) < 2:
         raise InputError(
@@ -50,22 +53,21 @@ def read_clips(spec: str, model: ImfeMetadata, *, clips: int) -> list[Frames]:
     return found[:clips]
 
 
-def _sources(spec: str) -> list[list[str]]:
-    """``spec`` as the source options of each thing to read."""
+def _sources(spec: str, model_fps: float) -> list[Callable[[], Source]]:
+    """How to open each thing that ``spec`` names."""
     kind, _, number = spec.partition(":")
     if kind == "camera":
-        return [["--camera", number or "0"]]
+        connect = connect_camera(number or "0")
+        return [lambda: SupervisedSource(connect)]
     path = Path(spec)
     if path.is_dir():
         videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
-        return [["--video", str(video)] for video in videos] or [["--images", spec]]
-    return [["--video", spec]]
+        return [partial(VideoSource, video) for video in videos] or [partial(ImagesSource, path, model_fps)]
+    return [partial(VideoSource, path)]
 
 
-def _clips_of(arguments: list[str], model: ImfeMetadata, *, limit: int | None) -> list[Frames]:
-    parser = argparse.ArgumentParser()
-    add_source_options(parser)
-    with open_source(parser.parse_args(arguments), model.fps) as source:
+def _clips_of(open_source: Callable[[], Source], model: ImfeMetadata, *, limit: int | None) -> list[Frames]:
+    with open_source() as source:
         clips: list[Frames] = []
         clip: list[npt.NDArray[np.uint8]] = []
         for frame in _frames(source, model):

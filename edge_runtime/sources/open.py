@@ -16,6 +16,7 @@ from edge_runtime.sources.gstreamer import GstreamerSource
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mjpeg import MjpegSource
 from edge_runtime.sources.picamera import PicameraSource
+from edge_runtime.sources.playback import LiveSource, LoopedSource
 from edge_runtime.sources.skeleton import open_skeleton
 from edge_runtime.sources.stream import StreamSource
 from edge_runtime.sources.supervised import SupervisedSource
@@ -41,6 +42,8 @@ def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True
         "--skeleton", metavar="FILE|-", help="joints or sensors: .npy (C, L, V[, M]), .csv, or - for stdin"
     )
     one.add_argument("--demo", action="store_true", help="a generated person doing one action after another")
+    group.add_argument("--loop", action="store_true", help="a video or folder from its start again, until told to stop")
+    group.add_argument("--live", action="store_true", help="a video or folder as a camera would send it, in its time")
     group.add_argument("--list-cameras", action=_ListCameras, help="print this machine's cameras and leave")
     group.add_argument("--rate", metavar="HZ", type=float, help="of pictures or samples without a clock of their own")
     group.add_argument("--size", metavar="WxH", type=_size, help="ask this of the camera")
@@ -75,13 +78,18 @@ def open_source(options: argparse.Namespace, model_fps: float) -> Source:
 
 
 def _open(options: argparse.Namespace, model_fps: float) -> Source:
+    open_recording = _recording(options, model_fps)
+    if open_recording is not None:
+        source = LoopedSource(open_recording) if options.loop else open_recording()
+        return LiveSource(source) if options.live else source
+    for name in ("loop", "live"):
+        if getattr(options, name):
+            raise InputError(f"--{name} is for a file: give it with --video FILE or --images DIR")
     connect = _live(options)
     if connect is not None:
         return SupervisedSource(connect, Limits(give_up_after_s=options.give_up_after))
     if options.video is not None:
-        return MjpegSource() if str(options.video) == "-" else VideoSource(options.video)
-    if options.images is not None:
-        return ImagesSource(options.images, options.rate or model_fps)
+        return MjpegSource()
     if options.skeleton is not None:
         return open_skeleton(options.skeleton, options.rate, model_fps)
     if options.demo:
@@ -89,20 +97,38 @@ def _open(options: argparse.Namespace, model_fps: float) -> Source:
     raise InputError("no source: give one of --camera, --video, --rtsp, --gstreamer, --images, --skeleton, --demo")
 
 
+def _recording(options: argparse.Namespace, model_fps: float) -> Callable[[], Source] | None:
+    """How to open the pictures on disk that were named; None where there are none."""
+    if options.video is not None and str(options.video) != "-":
+        return lambda: VideoSource(options.video)
+    if options.images is not None:
+        return lambda: ImagesSource(options.images, options.rate or model_fps)
+    return None
+
+
 def _live(options: argparse.Namespace) -> Callable[[], Source] | None:
     """How to connect to the live source that was named; None where it is none."""
     if options.camera is not None:
-        kind, _, number = options.camera.partition(":")
-        if kind == "picamera":
-            if number and not number.isdecimal():
-                raise InputError(f"--camera {options.camera}: expected picamera or picamera:N")
-            return lambda: PicameraSource(int(number or 0), size=options.size, fps=options.fps)
-        return lambda: CameraSource(options.camera, size=options.size, fps=options.fps)
+        return connect_camera(options.camera, size=options.size, fps=options.fps)
     if options.rtsp is not None:
         return lambda: StreamSource(options.rtsp)
     if options.gstreamer is not None:
         return lambda: GstreamerSource(options.gstreamer)
     return None
+
+
+def connect_camera(name: str, *, size: tuple[int, int] | None = None, fps: float | None = None) -> Callable[[], Source]:
+    """How to connect to a camera by the name that ``--camera`` takes.
+
+    Raises:
+        InputError: no such name can be. That there is such a camera shows on connecting.
+    """
+    kind, _, number = name.partition(":")
+    if kind != "picamera":
+        return lambda: CameraSource(name, size=size, fps=fps)
+    if number and not number.isdecimal():
+        raise InputError(f"--camera {name}: expected picamera or picamera:N")
+    return lambda: PicameraSource(int(number or 0), size=size, fps=fps)
 
 
 class _ListCameras(argparse.Action):

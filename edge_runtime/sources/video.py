@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -100,8 +101,13 @@ class VideoSource(Closing):
     def _end(self) -> None:
         """Once ended it stays so: on a damaged file a grab after a failed one may succeed again, out of order."""
         if not self._ended and self._promised and 0 < self._index < self._promised:
-            log.warning("%s: its header promises %d frames, %d decode", self._name, self._promised, self._index)
+            _say_shorter(self._name, int(self._promised), self._index)
         self._ended = True
+
+
+@functools.cache  # said once: with --loop a file ends many times
+def _say_shorter(name: str, promised: int, decoded: int) -> None:
+    log.warning("%s: its header promises %d frames, %d decode", name, promised, decoded)
 
 
 def _plausible(value: float, most: float) -> float | None:
