@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edge_runtime.cli.outputs import Run, open_sinks
 from edge_runtime.cli.watch import WatchOptions
 from edge_runtime.errors import InputError
+from edge_runtime.memory import give_back
 from edge_runtime.models.zoo import in_precision
 from edge_runtime.pipeline.accounting import Account
 from edge_runtime.pipeline.assembly import Models, check_content, load_fallback, load_models, open_recogniser
@@ -143,8 +144,11 @@ def prepare(options: argparse.Namespace) -> Prepared:
         recognisers["fallback"], theirs = _open_models(smaller, options, threads, times)
         described |= {FALLBACK + role: about for role, about in smaller.described().items()}
         providers |= {FALLBACK + stage: provider for stage, provider in theirs.items()}
+    traits = _traits(models, recogniser)
     lineup = Lineup(recognisers, described, providers)
-    return Prepared(options, watch, hysteresis, overrides, _traits(models, recogniser), lineup, times, threads)
+    del models  # their bytes; the sessions have their own
+    give_back()
+    return Prepared(options, watch, hysteresis, overrides, traits, lineup, times, threads)
 
 
 def _traits(models: Models, recogniser: Recogniser) -> Traits:

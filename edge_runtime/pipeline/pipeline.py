@@ -244,8 +244,8 @@ class Pipeline:
             self._emit(Fault("model-refused", frame.t, {"message": redact(str(error))}))
             return
         if ready:
-            self._lineup.take_over(successor)
             self._recogniser = successor.recogniser
+            self._lineup.take_over(successor)
             log.info("the new model has taken over")
             detail = {"models": dict(successor.models), "providers": dict(successor.providers)}
             self._emit(Fault("model-replaced", frame.t, detail))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edge_runtime.errors import InputError
+from edge_runtime.memory import give_back
 from edge_runtime.pipeline.assembly import Content
 from edge_runtime.pipeline.recogniser import Recogniser
 from edge_runtime.sources.base import Frame
@@ -71,8 +72,7 @@ class Successor:
 class Lineup:
     """Who answers, by role (``main``, ``fallback``), and what events say of them.
 
-    It outlives a run: where a source was given up and is opened anew, those that answered last do so again. Whoever
-    leaves is referred to by nobody, so that its sessions and their memory are gone at once.
+    It outlives a run: where a source was given up and is opened anew, those that answered last do so again.
     """
 
     recognisers: dict[str, Recogniser]
@@ -81,13 +81,14 @@ class Lineup:
     successor: Successor | None = None  # to ``main``; any thread may offer one, and the last one counts
 
     def take_over(self, successor: Successor) -> None:
-        """It is ``main`` from now on."""
+        """It is ``main`` from now on. The one before is gone, with its memory, unless the caller holds it."""
         successor.observer.listening = True
         self.recognisers["main"] = successor.recogniser
         # new mappings: the start event, which a slow sink has yet to write, holds the old ones
         self.models = _of_fallback(self.models) | dict(successor.models)
         self.providers = _of_fallback(self.providers) | dict(successor.providers)
         self.drop(successor)
+        give_back()
 
     def drop(self, successor: Successor) -> None:
         """Unless another thread has offered a newer one meanwhile."""

@@ -1,9 +1,11 @@
 """A long run with a fault every minute, and what it cost: ``python -m tests.fuzz.soak --minutes 60``.
 
 A camera at 30 FPS over HTTP, a real mosquitto, a web page with a viewer, JSON lines. Once a minute, in turn: the camera
-is unplugged, freezes, is a second late; the broker is killed, is paused; a viewer stops reading; SIGHUP. At the end:
+is unplugged, freezes, is a second late; the broker is killed, is paused; a viewer stops reading; another model takes
+over. At the end:
 
 * the account is exact, and every line of the file is a whole event;
+* every model that was offered has taken over, and the summary names the last;
 * resident memory over the second half grows by less than 1 MB an hour (least squares);
 * file descriptors and threads are as many as after the first round of faults.
 """
@@ -11,6 +13,7 @@ is unplugged, freezes, is a second late; the broker is killed, is paused; a view
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -27,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 
 from tests.edge_runtime.http_camera import HttpCamera
@@ -49,7 +53,9 @@ class Sample:
 class Surroundings:
     """All that a run depends on, and the ways to spoil it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.model = model
+        self.swaps = 0
         rng = np.random.default_rng(0)
         self.camera = HttpCamera([rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(60)])
         with socket.socket() as probe:
@@ -80,6 +86,16 @@ class Surroundings:
         time.sleep(away_s)
         self._broker.send_signal(signal.SIGCONT)
 
+    def swap_model(self, process: subprocess.Popen[bytes]) -> None:
+        """Other bytes with the same weights, put where the present ones lie by one rename."""
+        model = onnx.load_from_string(self.model.read_bytes())
+        self.swaps += 1
+        model.doc_string = f"version {self.swaps}"
+        new = self.model.with_name("new")
+        new.write_bytes(model.SerializeToString())
+        new.replace(self.model)
+        process.send_signal(signal.SIGHUP)
+
     def unplug_camera(self, away_s: float) -> None:
         self.camera.down()
         time.sleep(away_s)
@@ -107,7 +123,7 @@ def soak(minutes: float) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         healthy = seeds.make(folder)
-        around = Surroundings(folder)
+        around = Surroundings(folder, healthy.imfe)
         out, err = folder / "out.jsonl", folder / "err"
         command = [sys.executable, "-m", "edge_runtime.cli.run", "--rtsp", around.camera.url, "--threads", "1"]
         command += ["--model", str(healthy.imfe), "--out", str(out), "--serve", "0"]
@@ -121,7 +137,7 @@ def soak(minutes: float) -> list[str]:
             begun = time.monotonic()
             process.wait(60)
             sys.stdout.write(f"ended after {time.monotonic() - begun:.1f} s\n")
-            return _verdict(process.returncode, samples, out, err)
+            return _verdict(process.returncode, samples, out, err) + _swapped(around, out)
         finally:
             process.kill()
             around.close()
@@ -143,7 +159,7 @@ def _disturb(process: subprocess.Popen[bytes], around: Surroundings, port: int, 
         ("viewer that never reads 20 s", lambda: deaf_viewer(port, 20)),
         ("broker paused 20 s", lambda: around.pause_broker(20)),
         ("camera a second late", lambda: around.silence_camera(1)),
-        ("SIGHUP", lambda: process.send_signal(signal.SIGHUP)),
+        ("another model", lambda: around.swap_model(process)),
     ]
     watched, samples = psutil.Process(process.pid), []
     threading.Thread(target=_look, args=(port,), daemon=True).start()
@@ -211,6 +227,17 @@ def _verdict(code: int | None, samples: list[Sample], out: Path, err: Path) -> l
     if descriptors[1] > descriptors[0] + 1 or threads[1] > threads[0] + 1:
         wrong.append(f"descriptors {descriptors}, threads {threads}")
     return wrong
+
+
+def _swapped(around: Surroundings, out: Path) -> list[str]:
+    """What is wrong with the models that ran."""
+    events = [json.loads(line) for line in out.read_text().splitlines()]
+    done = sum(event.get("kind") == "model-replaced" for event in events)
+    ran = events[-1].get("models", {}).get("model", {}).get("sha256")
+    sys.stdout.write(f"{done} of {around.swaps} models took over\n")
+    if done == around.swaps and ran == hashlib.sha256(around.model.read_bytes()).hexdigest():
+        return []
+    return [f"{done} of {around.swaps} models took over; the last was {ran}"]
 
 
 def main() -> int:
