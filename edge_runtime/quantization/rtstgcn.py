@@ -88,8 +88,11 @@ def quantize_rtstgcn(
     found = parity(candidate)
     speed = _paired_speed(original, replace(original, data=candidate.SerializeToString()), threads)
     if mode == "auto" and speed.ratio[1] < auto.MIN_GAIN:
-        why = f"the whole network gains too little: {speed.ratio[1]:.2f}x"
-        choices = [replace(choice, form="fp32", why=why) for choice in choices]
+        little = f"but the whole network gains too little: {speed.ratio[1]:.2f}x"
+        choices = [
+            choice if choice.form == "fp32" else replace(choice, form="fp32", why=f"{choice.why}; {little}")
+            for choice in choices
+        ]
         candidate, found = original.proto, Parity.of(expected, expected)
     new = _describe(original, meta, candidate, mode, choices, found, speed, on_data=trials is not None)
     return Quantized(new, choices, found, speed, on_data=trials is not None)
