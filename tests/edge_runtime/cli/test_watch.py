@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from edge_runtime.pipeline.accounting import Account
 from edge_runtime.pipeline.budgets import Budgets, StageMonitor
 from tests.edge_runtime.cli.conftest import Inputs, Ran
 from tests.edge_runtime.http_camera import HttpCamera
+from tests.edge_runtime.sinks.live import FakeRun
 
 PATIENCE_S = 30
 
@@ -128,6 +130,45 @@ def test_the_end_waits_for_nobody(camera: HttpCamera, inputs: Inputs, tmp_path: 
     assert run.process.returncode == 0, run.err()
     assert run.events()[-1]["event"] == "summary"
     assert "Traceback" not in run.err()
+
+
+@pytest.mark.slow
+def test_a_full_broker_is_nothing_to_inference(camera: HttpCamera, inputs: Inputs, tmp_path: Path) -> None:
+    """Shows a mosquitto out of memory that throws its clients out: results come as before, and every frame is known."""
+    mqtt = pytest.importorskip("tests.edge_runtime.sinks.test_mqtt")
+    if mqtt.MOSQUITTO is None:
+        pytest.skip("no mosquitto: apt-get install mosquitto")
+    broker = mqtt.Mosquitto(tmp_path, "allow_anonymous true\nmax_queued_messages 0\nmemory_limit 200000")
+    try:
+        mqtt.Listener(broker).close()  # the broker keeps all for it
+        run = Run(camera, inputs, tmp_path, "--mqtt", f"mqtt://127.0.0.1:{broker.port}/site/yard")
+        run.wait_for(lambda: run.is_state("ok"))
+        before = _ages(run, 20)
+        filler = FakeRun()
+        sink = mqtt.sink_to(broker.url, filler, mqtt.Spool(limit=10))
+        run.wait_for(lambda: filler.play(50) or "events wait until it is back" in run.err())
+        during = _ages(run, 20)
+        sink.close()
+        run.end()
+    finally:
+        broker.kill()
+    assert run.process.returncode == 0, run.err()
+    assert statistics.median(during) < 3 * statistics.median(before)
+    summary = run.events()[-1]
+    frames, sink = summary["frames"], summary["sinks"]["mqtt"]
+    assert frames["captured"] == frames["processed"] + sum(frames["dropped"].values())
+    assert (sink["lost"], sink["failed"]) == (0, 0)
+
+
+def _ages(run: Run, count: int) -> list[float]:
+    """Milliseconds from capture to result, of the next results."""
+
+    def ages() -> list[float]:
+        return [event["capture_to_result_ms"] for event in run.events() if event["event"] == "result"]
+
+    seen = len(ages())
+    run.wait_for(lambda: len(ages()) >= seen + count)
+    return ages()[seen:]
 
 
 @pytest.mark.slow

@@ -130,8 +130,11 @@ class Gate(Backoff):
         super().__init__(0.02, 0.1)
         self.open = threading.Event()
         self.open.set()
+        self.held = threading.Event()  # the sink waits here
 
     def next_s(self) -> float:
+        if not self.open.is_set():
+            self.held.set()
         self.open.wait(20)
         return super().next_s()
 
@@ -271,6 +274,90 @@ def test_a_paused_broker_stalls_nobody(broker: Mosquitto, listener: Listener) ->
     until(lambda: len({body["id"] for body in listener.bodies("site/door/segment")}) == 500)
     assert slowest < 1
     sink.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system needs root and the right to mount")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@needs_broker
+@pytest.mark.slow
+def test_a_broker_whose_disk_is_full_costs_no_event(tmp_path: Path, small_disk: Path) -> None:
+    """Shows mosquitto out of disk: events go on being taken, and are on its disk once that has room again.
+
+    It acknowledges what it holds in memory alone, so one that is killed meanwhile takes those with it.
+    """
+    log, ballast = tmp_path / "log", small_disk / "ballast"
+    keep = f"persistence true\npersistence_location {small_disk}/\nautosave_on_changes true\nautosave_interval 1"
+    broker = Mosquitto(tmp_path, f"allow_anonymous true\n{keep}\nmax_queued_messages 0\nlog_dest file {log}")
+    try:
+        listener = Listener(broker)
+        listener.close()  # the broker keeps its messages
+        ballast.write_bytes(bytes(250_000))
+        run = FakeRun()
+        sink = sink_to(broker.url, run)
+        for number in range(500):
+            run.emit(segment(number))
+        until(lambda: "No space left" in log.read_text(), "the disk never was full")
+        until(lambda: sink._spool.waiting == 0)
+        run.emit(segment(500))
+        until(lambda: sink._spool.waiting == 0)
+        ballast.unlink()
+        before = len(log.read_text())
+        run.emit(segment(501))  # the broker saves when something changes
+        until(lambda: "Saving in-memory database" in log.read_text()[before:])
+        sink.close()
+        until(lambda: log.read_text()[before:].count("Saving in-memory database") > 1)  # the goodbye: saved since
+        broker.kill()
+        broker.up()
+        listener = Listener(broker)
+        until(lambda: len(listener.bodies("site/door/segment")) >= 502)
+        assert [body["start"] for body in listener.bodies("site/door/segment")] == [float(n) for n in range(502)]
+        listener.close()
+    finally:
+        broker.kill()
+
+
+@needs_broker
+@pytest.mark.slow
+def test_a_broker_that_is_full_refuses_and_gets_the_newest_once_it_has_room(tmp_path: Path) -> None:
+    """Shows mosquitto out of memory: it throws its clients out; the spool stays bounded, emitting costs nothing."""
+    broker = Mosquitto(tmp_path, "allow_anonymous true\nmax_queued_messages 0\nmemory_limit 200000")
+    try:
+        listener = Listener(broker)
+        listener.close()
+        run = FakeRun()
+        gate = Gate()
+        sink = sink_to(broker.url, run, Spool(limit=100), gate)
+        number = 0
+        while sink._spool.lost < 100:  # until it takes nothing more, and the spool is full
+            assert number < 50_000
+            run.emit(segment(number))
+            number += 1
+            time.sleep(0.001)
+        assert sink._spool.waiting == 100
+        gate.open.clear()
+        until(gate.held.is_set)
+        broker.kill()
+        (tmp_path / "mosquitto.conf").write_text(f"listener {broker.port} 127.0.0.1\nuser root\nallow_anonymous true\n")
+        broker.up()
+        listener = Listener(broker)
+        gate.open.set()
+        until(lambda: len(listener.bodies("site/door/segment")) >= 100)
+        sink.close()
+        starts = [body["start"] for body in listener.bodies("site/door/segment")]
+        assert starts[-100:] == [float(n) for n in range(number - 100, number)]
+        listener.close()
+    finally:
+        broker.kill()
 
 
 @needs_broker
