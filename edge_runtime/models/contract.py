@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from edge_runtime.errors import InputError
-from edge_runtime.models.metadata import ImfeMetadata, Metadata, RtStgcnLayer, RtStgcnMetadata
+from edge_runtime.models.metadata import ImfeMetadata, LstrMetadata, Metadata, RtStgcnLayer, RtStgcnMetadata
 
 MAX_SIDE = 8192  # pixels
 MAX_CLIP = 256  # frames
@@ -32,6 +32,8 @@ def check(metadata: Metadata, graph: onnx.GraphProto) -> None:
     """
     if isinstance(metadata, ImfeMetadata):
         _check_imfe(metadata, graph)
+    elif isinstance(metadata, LstrMetadata):
+        _check_lstr(metadata, graph)
     else:
         _check_rtstgcn(metadata, graph)
 
@@ -89,9 +91,31 @@ def _check_rtstgcn(meta: RtStgcnMetadata, graph: onnx.GraphProto) -> None:
             residual = (UNKNOWN, nodes, layer.in_channels)
             inputs[f"residual_leaving.{i}"] = residual
             outputs[f"residual_entering.{i}"] = residual
-    size = state_bytes(meta)
-    _require(size <= MAX_STATE_BYTES, f"a state of {size >> 20} MiB, more than the {MAX_STATE_BYTES >> 20} accepted")
+    _require_state(state_bytes(meta))
     _match(graph, inputs, outputs)
+
+
+def _check_lstr(meta: LstrMetadata, graph: onnx.GraphProto) -> None:
+    _require(1 <= meta.num_node <= MAX_NODES, f"num_node {meta.num_node}")
+    _require(1 <= meta.in_channels <= MAX_CHANNELS, f"in_channels {meta.in_channels}")
+    _require(0 < meta.fps <= 10_000, f"fps {meta.fps}")
+    _require(bool(meta.labels), "labels: there is none")
+    _require(meta.background is None or meta.background in meta.labels, f"background '{meta.background}' is no label")
+    _require(1 <= meta.short and 1 <= meta.long, f"memory of {meta.short} and {meta.long} steps")
+    _require(1 <= len(meta.memories) <= MAX_LAYERS, f"{len(meta.memories)} memories")
+    inputs: Shapes = {"x": (1, meta.in_channels, meta.num_node)}
+    outputs: Shapes = {"logits": (1, len(meta.labels))}
+    for memory in meta.memories:
+        _require(min(memory.width, memory.length, memory.age) >= 1, f"memory {memory}")
+        inputs[memory.name] = (memory.length, memory.width)
+        outputs[f"{memory.name}.entering"] = (memory.width,)
+    _require_state(lstr_state_bytes(meta))
+    _match(graph, inputs, outputs)
+
+
+def lstr_state_bytes(meta: LstrMetadata) -> int:
+    """Bytes of a stream's state (float32): every memory's vectors, held twice."""
+    return 4 * sum(2 * (memory.age - 1 + memory.length) * memory.width for memory in meta.memories)
 
 
 def state_bytes(meta: RtStgcnMetadata) -> int:
@@ -131,6 +155,10 @@ def _match_shape(role: str, value: onnx.ValueInfoProto, expected: tuple[int, ...
             f"graph {role} '{value.name}': expected {onnx.TensorProto.DataType.Name(wanted)}, "
             f"found type {tensor.elem_type}; export the model again"
         )
+
+
+def _require_state(size: int) -> None:
+    _require(size <= MAX_STATE_BYTES, f"a state of {size >> 20} MiB, more than the {MAX_STATE_BYTES >> 20} accepted")
 
 
 def _require(condition: bool, found: str) -> None:

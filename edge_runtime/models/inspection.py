@@ -11,7 +11,7 @@ import onnx
 from edge_runtime.errors import InputError
 from edge_runtime.models import contract
 from edge_runtime.models.file import ModelFile
-from edge_runtime.models.metadata import ImfeMetadata, RtStgcnMetadata
+from edge_runtime.models.metadata import ImfeMetadata, LstrMetadata, RtStgcnMetadata
 from edge_runtime.models.stages import cut
 
 _WEIGHT_TYPES = (
@@ -44,7 +44,7 @@ class Inspection:
     costs: dict[str, Cost]  # stage -> cost of one run
     macs_per_second: float  # at the training rate and the default hop
     state_bytes: int
-    receptive_field: int  # frames (steps of an RT-ST-GCN)
+    receptive_field: int  # frames (steps of a head)
     receptive_field_s: float
     delay: int
     delay_s: float
@@ -72,6 +72,11 @@ def inspect(file: ModelFile) -> Inspection:
         hop, per_hop, delay = 1, costs["step"].macs, meta.delay
         state = contract.state_bytes(meta)
         fed = f"float32 {meta.in_channels} channels x {meta.graph.num_node} nodes ({meta.source})"
+    elif isinstance(meta, LstrMetadata):
+        costs = {"step": cost(file.proto)}
+        hop, per_hop = 1, costs["step"].macs
+        state = contract.lstr_state_bytes(meta)
+        fed = f"float32 {meta.in_channels} channels x {meta.num_node} regions"
     else:
         costs = {"clip": cost(file.proto)}
         hop, per_hop = meta.hops[0], costs["clip"].macs
@@ -174,15 +179,20 @@ def to_text(report: Inspection) -> str:
         ("file", f"{report.file_bytes / 1e6:.2f} MB, opset {report.opset}, sha256 {report.sha256}"),
         ("precision", meta["precision"]),
         ("input", report.input),
-        ("trained at", f"{meta['fps']:g} {'steps' if report.kind == 'rtstgcn' else 'frames'} a second"),
+        ("trained at", f"{meta['fps']:g} {'steps' if report.kind in ('rtstgcn', 'lstr') else 'frames'} a second"),
     ]
     if report.kind == "rtstgcn":
         rows += [
             ("graph", f"{meta['graph']['num_node']} nodes, {len(meta['graph']['edge'])} edges"),
             ("layers", "channels -> channels, taps x dilation [residual delay]"),
             *((f"  {i}", _layer(layer)) for i, layer in enumerate(meta["layers"])),
-            ("labels", f"{len(meta['labels'])}: {', '.join(meta['labels'])}"),
-            ("background", str(meta["background"] or "none")),
+            *_names(meta),
+        ]
+    elif report.kind == "lstr":
+        rows += [
+            ("memory", f"short {meta['short']} steps, long {meta['long']} before them"),
+            *((f"  {m['name']}", f"{m['length']} x {m['width']}, {m['age']} steps old") for m in meta["memories"]),
+            *_names(meta),
         ]
     else:
         rows += [
@@ -203,6 +213,14 @@ def to_text(report: Inspection) -> str:
     rows += _quantization(meta.get("quantization", {}))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _names(meta: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a head tells apart."""
+    return [
+        ("labels", f"{len(meta['labels'])}: {', '.join(meta['labels'])}"),
+        ("background", str(meta["background"] or "none")),
+    ]
 
 
 def _quantization(decision: dict[str, Any]) -> list[tuple[str, str]]:

@@ -126,6 +126,11 @@ class RtStgcnMetadata:
     schema: int = SCHEMA_VERSION
 
     @property
+    def input_shape(self) -> tuple[int, int]:
+        """(C, V) of a step."""
+        return self.in_channels, self.graph.num_node
+
+    @property
     def receptive_field(self) -> int:
         """Steps that one output depends on."""
         return 1 + sum((layer.taps - 1) * layer.dilation for layer in self.layers)
@@ -136,8 +141,57 @@ class RtStgcnMetadata:
         return sum(layer.residual_delay for layer in self.layers)
 
 
-Metadata = ImfeMetadata | RtStgcnMetadata
-_KINDS: dict[str, type[ImfeMetadata] | type[RtStgcnMetadata]] = {"imfe": ImfeMetadata, "rtstgcn": RtStgcnMetadata}
+@dataclass(frozen=True, slots=True)
+class LstrMemory:
+    """One FIFO of an LSTR: every step enters one vector of ``width``, and sees ``length`` earlier ones, oldest first.
+
+    The youngest that it sees entered ``age`` steps ago. Before anything has entered, every value is ``empty``.
+    """
+
+    name: str
+    width: int
+    length: int
+    age: int = 1
+    empty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LstrMetadata:
+    """An LSTR step graph: ``x`` (1, C, V) and the memories -> logits (1, classes) and what enters the memories.
+
+    Memory ``m`` has the input ``m`` (length, width) and the output ``m.entering`` (width,).
+    """
+
+    kind: Literal["lstr"]
+    in_channels: int
+    num_node: int  # regions
+    labels: tuple[str, ...]
+    short: int  # steps in the short memory, the present one included
+    long: int  # steps before those
+    memories: tuple[LstrMemory, ...]
+    receptive_field: int  # steps that one output depends on, once all of them have been
+    fps: float  # steps a second in training
+    background: str | None = None  # the label that means that no action is going on
+    precision: Precision = "fp32"
+    name: str = "lstr"
+    provenance: Provenance = field(default_factory=Provenance)
+    quantization: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """(C, V) of a step."""
+        return self.in_channels, self.num_node
+
+    @property
+    def delay(self) -> int:
+        """Steps between the moment a result speaks of and the moment it is known: it never waits."""
+        return 0
+
+
+HeadMetadata = RtStgcnMetadata | LstrMetadata
+Metadata = ImfeMetadata | HeadMetadata
+_KINDS: dict[str, type[Metadata]] = {"imfe": ImfeMetadata, "rtstgcn": RtStgcnMetadata, "lstr": LstrMetadata}
 
 
 def to_props(metadata: Metadata) -> dict[str, str]:

@@ -13,7 +13,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.models.file import ModelFile, load_model
 
 MAIN_FILES = ("imfe.onnx", "rtstgcn.onnx")  # what a bare name stands for: the first that the entry has
-HEAD_FILE = "rtstgcn.onnx"
+HEAD_FILES = ("rtstgcn.onnx", "lstr.onnx")  # what names actions beside an IMFE: the first that is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,9 @@ def in_precision(reference: str | Path, precision: str) -> Path:
 
 
 def head_beside(path: Path) -> Path | None:
-    """The RT-ST-GCN that belongs to an IMFE: ``rtstgcn.onnx`` in the same folder, if it is there."""
-    head = path.parent / HEAD_FILE
-    return head if head.is_file() and head != path else None
+    """The head that belongs to an IMFE: the first of `HEAD_FILES` in the same folder, if one is there."""
+    heads = (path.parent / name for name in HEAD_FILES)
+    return next((head for head in heads if head.is_file() and head != path), None)
 
 
 def _registered(path: Path) -> str | None:

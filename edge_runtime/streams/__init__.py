@@ -1,4 +1,4 @@
-"""The two networks as streams: frame in, result out, state inside."""
+"""The networks as streams: frame in, result out, state inside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edge_runtime.models.file import ModelFile
 from edge_runtime.models.zoo import open_model
 from edge_runtime.streams.clip import ClipStream
 from edge_runtime.streams.imfe import ImfeStream
+from edge_runtime.streams.lstr import LstrStream
 from edge_runtime.streams.motion import ImfeOutput
 from edge_runtime.streams.observer import Observer
 from edge_runtime.streams.rtstgcn import RtStgcnBatch, RtStgcnStream
@@ -33,6 +34,7 @@ __all__ = [
     "ClipStream",
     "ImfeOutput",
     "ImfeStream",
+    "LstrStream",
     "Observer",
     "RtStgcnBatch",
     "RtStgcnStream",

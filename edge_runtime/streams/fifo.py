@@ -66,7 +66,7 @@ class Sums:
 
 
 class Window:
-    """The last ``length`` frames of each phase as one contiguous view, oldest first, for a layer that reads them all.
+    """The last ``taps - 1`` frames of each phase as one contiguous view, oldest first, for a layer that reads them all.
 
     ::
 
@@ -74,17 +74,17 @@ class Window:
         read               [a    b    c]
         write                             d            then copied to slot 1, where a was
 
-    Every frame lies in two slots, ``length`` apart, so that a view that begins anywhere never wraps.
+    Every frame lies in two slots, ``length`` apart, so that a view that begins anywhere never wraps. With ``seen`` the
+    view ends after so many frames: the youngest are kept, to be seen later.
     """
 
-    def __init__(self, taps: int, dilation: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, taps: int, dilation: int, shape: tuple[int, ...], seen: int | None = None) -> None:
         self._length = taps - 1
+        seen = self._length if seen is None else seen
         self._dilation = dilation
         self.data = np.zeros((dilation, max(2 * self._length, 1), *shape), np.float32)
         self._frames = [[tensor(frame) for frame in phase] for phase in self.data]
-        self._views = [
-            [tensor(phase[start : start + self._length]) for start in range(self._length)] for phase in self.data
-        ]
+        self._views = [[tensor(phase[start : start + seen]) for start in range(self._length)] for phase in self.data]
 
     def bind(self, binding: Binding, t: int, window: str, entering: str) -> None:
         """Point step ``t`` at the window of its phase and the slot after it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
+from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe, SmallLstr
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +15,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "imfe": SmallImfe.make().save(folder / "imfe.onnx"),
         "clip": SmallImfe.make().save_clip_model(folder / "clip.onnx"),
+        "lstr": SmallLstr.make().save(folder / "lstr.onnx"),
         "rtstgcn": SmallGcn.make(LAYERS).save(folder / "rtstgcn.onnx"),
     }

@@ -14,8 +14,10 @@ from onnx import helper, numpy_helper
 
 from edge_runtime import InputError, RtStgcnStream, open_motion_stream
 from edge_runtime.models.file import load_model
+from edge_runtime.streams import LstrStream
 
 Models = dict[str, Path]
+HEADS: dict[str, Callable[[Path], object]] = {"rtstgcn": RtStgcnStream, "lstr": LstrStream}
 
 
 def change(source: Path, target: Path, edit: Callable[[onnx.ModelProto], None]) -> Path:
@@ -39,7 +41,7 @@ def refusal(path: Path) -> str:
     return message
 
 
-@pytest.mark.parametrize("kind", ["imfe", "clip", "rtstgcn"])
+@pytest.mark.parametrize("kind", ["imfe", "clip", "rtstgcn", "lstr"])
 def test_each_kind_is_recognised(models: Models, kind: str) -> None:
     file = load_model(models[kind])
     assert file.metadata.kind == kind
@@ -136,6 +138,17 @@ def test_wrong_opset_and_absurd_shapes(models: Models, tmp_path: Path) -> None:
         ("imfe", "feature_dim", "-1", "feature_dim -1: out of range"),
         ("imfe", "stages", "{}", "stages [], expected"),
         ("imfe", "mean", "[1, 2]", "expected 3 values, found 2"),
+        ("lstr", "labels", "[]", "labels: there is none"),
+        ("lstr", "num_node", "5", "graph input 'x': expected shape (1, 7, 5)"),
+        ("lstr", "memories", "[]", "0 memories"),
+        ("lstr", "memories", '[{"name": "old", "width": 4, "length": 0}]', "memory LstrMemory"),
+        (
+            "lstr",
+            "memories",
+            '[{"name": "old", "width": 4, "length": 5}]',
+            "graph input 'young' is not in the contract",
+        ),
+        ("lstr", "memories", '[{"name": "old", "width": 400000000, "length": 5}]', "a state of"),
         ("rtstgcn", "labels", "[]", "labels: there is none"),
         ("rtstgcn", "labels", '["a", "b"]', "graph output 'logits': expected shape (?, 2)"),
         ("rtstgcn", "background", '"z"', "background 'z' is no label"),
@@ -176,7 +189,7 @@ def test_a_graph_without_what_the_contract_names(models: Models, tmp_path: Path)
     assert "not a model of this project" in refusal(change(models["rtstgcn"], target, no_metadata))
 
 
-@pytest.mark.parametrize("kind", ["imfe", "clip", "rtstgcn"])
+@pytest.mark.parametrize("kind", ["imfe", "clip", "rtstgcn", "lstr"])
 def test_damage_anywhere_is_an_input_error(models: Models, tmp_path: Path, kind: str) -> None:
     """Shows that truncated and mutated files either still run or are refused in one line: never anything else."""
     whole = models[kind].read_bytes()
@@ -192,7 +205,7 @@ def test_damage_anywhere_is_an_input_error(models: Models, tmp_path: Path, kind:
         path = tmp_path / "damaged.onnx"
         path.write_bytes(data)
         try:
-            RtStgcnStream(path) if kind == "rtstgcn" else open_motion_stream(path)
+            HEADS.get(kind, open_motion_stream)(path)
         except InputError as error:
             refused += 1
             assert len(str(error).splitlines()) == 1

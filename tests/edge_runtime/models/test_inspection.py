@@ -48,7 +48,13 @@ def test_a_clip_model_costs_all_its_frames(models: dict[str, Path]) -> None:
     assert whole.receptive_field == 6
 
 
-@pytest.mark.parametrize("kind", ["imfe", "clip", "rtstgcn"])
+def test_lstr_by_hand(models: dict[str, Path]) -> None:
+    report = inspect(load_model(models["lstr"]))
+    assert (report.costs["step"].macs, report.costs["step"].parameters) == (7 * 6 * 4, 7 * 6 * 4)
+    assert (report.receptive_field, report.delay, report.state_bytes) == (8, 0, 4 * 4 * 2 * (7 + 2))
+
+
+@pytest.mark.parametrize("kind", ["imfe", "clip", "rtstgcn", "lstr"])
 def test_the_command_prints_text_and_json(
     models: dict[str, Path], kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

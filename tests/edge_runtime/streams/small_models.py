@@ -17,6 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime.models.metadata import (
     Graph,
     ImfeMetadata,
+    LstrMemory,
+    LstrMetadata,
     Metadata,
     RtStgcnLayer,
     RtStgcnMetadata,
@@ -311,6 +313,57 @@ class SmallImfe:
             pairs.append(np.einsum("cyxij,ocij->oyx", windows, weights["compare"]))
         last = np.tanh(np.einsum("cyx,oc->oyx", np.concatenate(pairs), weights["describe"][:, :, 0, 0]))
         return last.mean(axis=(1, 2)), last.reshape(7, 2, 2, 3, 2).mean(axis=(2, 4)).reshape(7, 6)
+
+
+@dataclass(frozen=True)
+class SmallLstr:
+    """A head with an LSTR's memories: what it says of a step is a sum over an old window, a young one, and the step."""
+
+    metadata: LstrMetadata
+    weights: npt.NDArray[np.float32]  # (C * V, 4)
+
+    @classmethod
+    def make(cls, *, in_channels: int = 7, nodes: int = 6, fps: float = 5.0) -> SmallLstr:
+        metadata = LstrMetadata(
+            kind="lstr",
+            in_channels=in_channels,
+            num_node=nodes,
+            labels=tuple(f"class {i}" for i in range(4)),
+            short=3,
+            long=5,
+            memories=(LstrMemory("old", 4, length=5, age=3, empty=-2.0), LstrMemory("young", 4, length=2)),
+            receptive_field=8,
+            fps=fps,
+        )
+        random = np.random.default_rng(0)
+        return cls(metadata, random.standard_normal((in_channels * nodes, 4)).astype(np.float32) / 8)
+
+    def save(self, path: Path) -> Path:
+        """The step graph of ``docs/architecture.md``."""
+        meta = self.metadata
+        constants = {"flat": np.array([1, -1]), "vector": np.array([4]), "axis": np.array([0]), "weights": self.weights}
+        ops = [
+            helper.make_node("Reshape", ["x", "flat"], ["row"]),
+            helper.make_node("MatMul", ["row", "weights"], ["now"]),
+            helper.make_node("ReduceSum", ["old", "axis"], ["of.old"]),
+            helper.make_node("ReduceSum", ["young", "axis"], ["of.young"]),
+            helper.make_node("Sum", ["now", "of.old", "of.young"], ["sum"]),
+            helper.make_node("Tanh", ["sum"], ["logits"]),
+            *(helper.make_node("Reshape", ["now", "vector"], [f"{m.name}.entering"]) for m in meta.memories),
+        ]
+        inputs = [_float("x", (1, *meta.input_shape)), *(_float(m.name, (m.length, m.width)) for m in meta.memories)]
+        outputs = [_float("logits", (1, 4)), *(_float(f"{m.name}.entering", (m.width,)) for m in meta.memories)]
+        tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        return save(helper.make_graph(ops, "lstr", inputs, outputs, tensors), meta, path)
+
+    def offline(self, x: npt.NDArray[np.floating]) -> Array:
+        """A whole trial ``(L, C, V)`` in float64 -> ``(L, 4)``."""
+        now = x.reshape(len(x), -1).astype(np.float64) @ self.weights
+        total = now.copy()
+        for memory in self.metadata.memories:
+            before = np.concatenate([np.full((memory.age - 1 + memory.length, 4), memory.empty), now])
+            total += np.stack([before[t : t + memory.length].sum(0) for t in range(len(x))])
+        return np.tanh(total)
 
 
 LAYERS = (
