@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -131,10 +135,18 @@ def _open(data: bytes, threads: int, provider: str, spin: bool) -> ort.Inference
     options.enable_cpu_mem_arena = True
     options.log_severity_level = 3  # errors come back as exceptions; warnings of the optimiser are not for users
     names = [PROVIDERS[provider]] if provider == "cpu" else [PROVIDERS[provider], PROVIDERS["cpu"]]
-    # its own fall-back prints to stdout, where results may go, and retries; ours is in open_session
-    session = ort.InferenceSession(data, options, providers=names, enable_fallback=0)
-    session._model_bytes = None  # kept only to open the session again elsewhere: 102 MB for the published IMFE
-    return session
+    with _file_in_memory(data) as path:
+        # its own fall-back prints to stdout, where results may go, and retries; ours is in open_session
+        return ort.InferenceSession(path, options, providers=names, enable_fallback=0)
+
+
+@contextmanager
+def _file_in_memory(data: bytes) -> Iterator[str]:
+    """The path of a file on no disk: bytes it is given, a session keeps for good (102 MB of the published IMFE)."""
+    with os.fdopen(os.memfd_create("model"), "wb") as file:
+        file.write(data)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _short_name(provider: str) -> str:
@@ -142,7 +154,8 @@ def _short_name(provider: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no reason given"])[0][:200]
+    line = (str(error).splitlines() or ["no reason given"])[0]
+    return re.sub(r"Load model from \S+ failed: ?", "", line)[:200]  # the path is none of the user's
 
 
 class Binding:
