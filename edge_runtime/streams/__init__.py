@@ -22,12 +22,14 @@ def open_motion_stream(
     threads: int = 1,
     provider: str = "cpu",
     spin: bool = False,
+    lanes: int = 1,
     observer: Observer | None = None,
 ) -> ImfeStream | ClipStream:
-    """The stream that fits the model: a streaming IMFE, or a third party's clip model run clip by clip."""
+    """The stream that fits the model: a streaming IMFE, or a third party's clip model, which has one lane."""
     file = model if isinstance(model, ModelFile) else open_model(model)
-    kind = ClipStream if isinstance(file.metadata, ClipMetadata) else ImfeStream
-    return kind(file, hop=hop, threads=threads, provider=provider, spin=spin, observer=observer)
+    if isinstance(file.metadata, ClipMetadata):
+        return ClipStream(file, hop=hop, threads=threads, provider=provider, spin=spin, observer=observer)
+    return ImfeStream(file, hop=hop, threads=threads, provider=provider, spin=spin, lanes=lanes, observer=observer)
 
 
 __all__ = [

@@ -17,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 
 from edge_runtime.errors import InputError
+from edge_runtime.memory import give_back
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.session import DEVICE_MEMORY, ORT_ERRORS, Binding, Session, open_session, tensor
 from edge_runtime.models.stages import cut, with_parts
 from edge_runtime.models.zoo import open_model
+from edge_runtime.streams.encoder import FrameEncoder
 from edge_runtime.streams.motion import ImfeOutput, MotionStream
 from edge_runtime.streams.observer import Observer, ignore, run_stage
 from edge_runtime.streams.pairs import PairBuffer, PairRing, Pairs
@@ -39,6 +42,8 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         threads: threads inside one operator.
         provider: a key of ``edge_runtime.models.session.PROVIDERS``; ``providers`` says what actually ran.
         spin: threads that wait do so in a loop: a little sooner there, and a core that never sleeps.
+        lanes: frames that may be encoded side by side: as many ``encoders``, each for a thread of its own, whose fmaps
+            `follow` takes (see `streams.lanes`).
         observer: told what each stage took.
 
     Raises:
@@ -53,6 +58,7 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         threads: int = 1,
         provider: str = "cpu",
         spin: bool = False,
+        lanes: int = 1,
         observer: Observer | None = None,
     ) -> None:
         file = model if isinstance(model, ModelFile) else open_model(model)
@@ -61,15 +67,17 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         super().__init__(file.metadata, file.sha256, hop)
         self._observer: Observer = ignore
         try:
-            self._open(file, threads, provider, spin)
+            self._open(file, threads, provider, spin, lanes)
             self._warm_up()
         except ORT_ERRORS as error:
             raise InputError(f"{file.path}: the model does not run: {str(error).splitlines()[0][:200]}") from None
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from None
         self._observer = observer or ignore
+        del file
+        give_back()
 
-    def _open(self, file: ModelFile, threads: int, provider: str, spin: bool) -> None:
+    def _open(self, file: ModelFile, threads: int, provider: str, spin: bool, lanes: int) -> None:
         meta = self.metadata
         head_input = meta.stages["head"].inputs[0]
         parts = [f"{head_input}.{i}" for i in range(meta.clip_length - 1)]
@@ -83,12 +91,17 @@ class ImfeStream(MotionStream[ImfeMetadata]):
                 model.SerializeToString(), threads=threads, provider=provider, spin=spin, name=f"imfe.{name}"
             )
         self.providers = {f"imfe.{name}": session.provider for name, session in sessions.items()}
-        self._encoder, self._motion, self._head = (Binding(sessions[name]) for name in ("encoder", "motion", "head"))
+        self._motion, self._head = (Binding(sessions[name]) for name in ("motion", "head"))
 
-        self._frame = np.zeros((1, meta.height, meta.width, 3), np.uint8)
-        self._encoder.bind_input("frame", tensor(self._frame))
         shape = _static(sessions["encoder"], "fmap")
-        self._fmap, self._previous_fmap = (sessions["motion"].empty(shape) for _ in range(2))
+
+        def encoder(fmaps: int) -> FrameEncoder:
+            kept = [sessions["motion"].empty(shape) for _ in range(fmaps)]
+            return FrameEncoder(sessions["encoder"], (meta.height, meta.width, 3), kept)
+
+        self._encode = encoder(2)
+        # all frames in hand may be one lane's, and those that are compared are two more
+        self.encoders = tuple(encoder(lanes + 2) for _ in range(lanes if lanes > 1 else 0))
         pair_shape = _static(sessions["motion"], "pair")
         self._pairs: Pairs
         if provider in DEVICE_MEMORY:
@@ -104,9 +117,10 @@ class ImfeStream(MotionStream[ImfeMetadata]):
     def _warm_up(self) -> None:
         """Run every stage, so that the first real frame is not the slow one and a damaged model fails here."""
         self.reset()
-        self._frame.fill(127)
-        self._encode()
-        self._encode()
+        grey = np.full((self.metadata.height, self.metadata.width, 3), 127, np.uint8)
+        self._previous_fmap, self._fmap = self._encode(grey), self._encode(grey)
+        for encode in self.encoders:
+            encode(grey)
         while not self._pairs.full:
             self._compare()
         out = self._describe()
@@ -124,8 +138,14 @@ class ImfeStream(MotionStream[ImfeMetadata]):
             InputError: another shape or type.
         """
         self._check(frame)
-        np.copyto(self._frame[0], frame)
-        self._encode()
+        return self.follow(self._encode(frame, self._observer))
+
+    def follow(self, fmap: ort.OrtValue) -> ImfeOutput | None:
+        """As ``step``, of a frame that one of ``encoders`` has encoded.
+
+        Frames follow each other in their order, each before its encoder has encoded ``lanes`` further ones.
+        """
+        self._previous_fmap, self._fmap = self._fmap, fmap
         self._seen += 1
         self._since_output += 1
         if self._seen > 1 and self._pair_is_needed():
@@ -136,12 +156,6 @@ class ImfeStream(MotionStream[ImfeMetadata]):
             return None
         self._since_output = 0
         return self._describe()
-
-    def _encode(self) -> None:
-        """Frame -> fmap; the one before stays."""
-        self._previous_fmap, self._fmap = self._fmap, self._previous_fmap
-        self._encoder.bind_output("fmap", self._fmap)
-        run_stage(self._encoder, "imfe.encoder", self._observer)
 
     def _compare(self) -> None:
         """Both fmaps -> the next pair, in its place among its clip's."""

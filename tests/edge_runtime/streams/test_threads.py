@@ -27,13 +27,14 @@ def test_the_fewest_threads_near_the_best_are_taken(cost: dict[int, float], chos
 def test_an_imfe_is_run_with_each_number(tmp_path: Path) -> None:
     choice = choose_threads(load_model(SmallImfe.make().save(tmp_path / "imfe.onnx")), counts=(1, 2))
     assert choice.threads in (1, 2)
+    assert choice.lanes in (1, 2)
     assert set(choice.frame_ms) == {1, 2}
     assert all(spent > 0 for spent in choice.frame_ms.values())
 
 
 def test_a_graph_network_takes_one(tmp_path: Path) -> None:
     file = load_model(SmallGcn.make(LAYERS).save(tmp_path / "rtstgcn.onnx"))
-    assert choose_threads(file).threads == 1
+    assert (choose_threads(file).threads, choose_threads(file).lanes) == (1, 1)
 
 
 def test_cores_are_those_the_process_may_use() -> None:
