@@ -11,6 +11,7 @@ import pytest
 
 from edge_runtime import InputError, RtStgcnBatch, RtStgcnStream
 from edge_runtime.models.metadata import RtStgcnLayer
+from edge_runtime.streams.fifo import Sums
 from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn
 
 DELAYED = (
@@ -106,23 +107,49 @@ def test_an_outburst_is_forgotten_after_one_window(network: SmallGcn, path: Path
     field = network.metadata.receptive_field
     x = trial(400)
     x[100:200] *= 1e4
-    logits = RtStgcnStream(path).steps(x)
-    error = np.abs(logits - network.offline(x)).max(axis=1)
+    expected = network.offline(x)
+    error = np.abs(RtStgcnStream(path).steps(x) - expected).max(axis=1)
     assert error[200 + field :].max() < 1e-4
     # a sum that was begun in the outburst is in use until the next swap
-    assert error[200 + 2 * field :].max() <= 2 * error[:100].max()
+    assert error[200 + 2 * field :].max() <= 4 * np.finfo(np.float32).eps * np.abs(expected[:100]).max()
 
 
-@pytest.mark.parametrize("steps", [5_000, pytest.param(200_000, marks=pytest.mark.slow)])
-def test_error_does_not_grow(network: SmallGcn, path: Path, steps: int) -> None:
-    """Shows that after many steps the error is what it was after a few (benchmarks/drift.py takes millions)."""
-    field = network.metadata.receptive_field
-    x = trial(500)
-    expected = network.offline(x[-field:])[-1]
+def drift(network: SmallGcn, path: Path, blocks: int, length: int) -> npt.NDArray[np.float64]:
+    """Error of the logits after each block of new input, in units of float32's rounding of the largest logit."""
+    random, field = np.random.default_rng(0), network.metadata.receptive_field
+    errors, largest = [], 0.0
     with RtStgcnStream(path) as stream:
-        errors = [np.abs(stream.steps(x)[-1] - expected).max() for _ in range(steps // len(x))]
-    assert max(errors[-10:]) <= 2 * max(errors[:10])
-    assert max(errors) < 2e-6
+        for _ in range(blocks):
+            x = random.standard_normal((length, 3, 5)).astype(np.float32)
+            expected = network.offline(x[-field:])[-1]
+            largest = max(largest, np.abs(expected).max())
+            errors.append(np.abs(stream.steps(x)[-1] - expected).max())
+    return np.array(errors) / (np.finfo(np.float32).eps * largest)
+
+
+def assert_bounded(errors: npt.NDArray[np.float64]) -> None:
+    """No larger at the end than at the start (1.0 times is measured, 4 to 10 without the swap), nor ever beyond a few
+    roundings (1.7 and 8 to 53)."""
+    tenth = len(errors) // 10
+    assert np.median(errors[-tenth:]) <= 2 * np.median(errors[:tenth])
+    assert errors.max() <= 4
+
+
+@pytest.mark.parametrize(("blocks", "length"), [(100, 50), pytest.param(400, 500, marks=pytest.mark.slow)])
+def test_error_does_not_grow(network: SmallGcn, path: Path, blocks: int, length: int) -> None:
+    """Shows that after many steps the error is what it was after a few (benchmarks/drift.py takes millions)."""
+    assert_bounded(drift(network, path, blocks, length))
+
+
+def test_a_sum_that_is_never_renewed_is_found_out(
+    network: SmallGcn, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shows that the test above would see a plain running sum, the published implementation's: no swap, ever."""
+    bind = Sums.bind
+    monkeypatch.setattr(Sums, "bind", lambda self, binding, t, *names: bind(self, binding, t % self._length, *names))
+    errors = drift(network, path, 100, 50)
+    with pytest.raises(AssertionError):
+        assert_bounded(errors)
 
 
 @pytest.mark.parametrize("lengths", [(30,), (7, 7, 7, 7, 2), (1, 12, 3, 14)])
