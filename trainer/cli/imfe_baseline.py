@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, score, print."""
     import torch
 
+    from trainer.engine.imfe_files import save_stream
     from trainer.engine.imfe_train import clip_accuracy, train
 
     data = open_clips(args)
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("a baseline is trained to be scored: hold some groups out")
     torch.manual_seed(args.seed)
     net = train(_build(args, data), data.training, data.recipe, args.seed, args.out)
+    if args.kind == "appearance":
+        save_stream(args.out / "model.pt", net)
     scores = clip_accuracy(net, data.check)
     actions = sum(clip.label != args.background for clip in data.check.clips)
     print(f"{args.kind}: {100 * scores['held_out_accuracy']:.1f} % of {actions} clips of {', '.join(data.held_out)}")

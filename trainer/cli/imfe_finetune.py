@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_runtime.errors import InputError
 from trainer.cli._clips import Clips, add_clip_options, open_clips
 
 if TYPE_CHECKING:
     from trainer.engine.imfe_recogniser import Recogniser
+    from trainer.engine.imfe_train import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +24,19 @@ def add_parser(subparsers: Any, name: str) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         name,
-        help="labelled clips -> imfe.onnx and rtstgcn.onnx",
+        help="labelled clips -> imfe.onnx and its head",
         description="Train both networks on your own clips and export them. The folder has a sub-folder a class "
         "(wave/clip1.mp4); a CSV list has the columns path,label and, to keep a person or a session on one side of "
         "the split, group. Interrupted, the same command goes on where it was. "
         "docs/training-imfe.md says what to expect.",
     )
     add_clip_options(parser)
-    parser.add_argument("--init", type=Path, metavar="CKPT", help="start from model.pt of an earlier run")
+    parser.add_argument(
+        "--init", type=Path, nargs="+", default=[], metavar="CKPT", help="start from model.pt of an earlier run, or two"
+    )
+    parser.add_argument("--head", choices=("rtstgcn", "lstr"), help="what names actions (the recipe's: rtstgcn)")
+    parser.add_argument("--head-only", action="store_true", help="train a new head on the features that --init has")
+    parser.add_argument("--appearance", action="store_true", help="an RGB stream beside the motion, trained with it")
     parser.add_argument("--name", default="imfe-clips", help="what the models call themselves (%(default)s)")
     parser.add_argument("--trained-on", metavar="TEXT", help="data set and split, kept in the files")
     parser.add_argument("--licence", metavar="TEXT", help="licence of the weights, kept in the files")
@@ -41,35 +49,55 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from trainer.engine.imfe_files import start_from
+    from trainer.engine.imfe_heads import train_head
     from trainer.engine.imfe_train import build, clip_accuracy, train
 
-    data = open_clips(args)
+    if args.head_only and not args.init:
+        raise InputError("--head-only trains on features that are there already; give their model.pt with --init")
+    data = open_clips(args, lambda recipe: _changed(recipe, args))
     torch.manual_seed(args.seed)
     net = build(data.recipe, data.labels, args.background)
-    if args.init:
-        log.info("%d of %d tensors from %s", *start_from(net, args.init), args.init)
+    for path in args.init:
+        log.info("%d of %d tensors from %s", *start_from(net, path, with_head=not args.head_only), path)
 
     def check(epoch: int, averaged: Recogniser) -> dict[str, float]:
         due = epoch % CHECK_EVERY == 0 or epoch == data.recipe.epochs
         return clip_accuracy(averaged, data.check) if due and data.check.clips else {}
 
-    _export(args, train(net, data.training, data.recipe, args.seed, args.out, check), data)
+    if args.head_only:
+        net.head = train_head(net, data.training, data.recipe, args.seed, args.out)
+    else:
+        net = train(net, data.training, data.recipe, args.seed, args.out, check)
+    _export(args, net, data)
+
+
+def _changed(recipe: Recipe, args: argparse.Namespace) -> Recipe:
+    """The recipe with what the options say of it."""
+    return dataclasses.replace(
+        recipe,
+        imfe=dataclasses.replace(recipe.imfe, appearance=args.appearance or recipe.imfe.appearance),
+        head=args.head or recipe.head,
+        flow=0.0 if args.head_only else recipe.flow,
+    )
 
 
 def _export(args: argparse.Namespace, net: Recogniser, data: Clips) -> None:
     from trainer.engine.imfe_files import save_recogniser
     from trainer.engine.imfe_train import clip_accuracy
-    from trainer.export import describe, export_imfe, export_rtstgcn
+    from trainer.export import describe, export_imfe, export_lstr, export_rtstgcn
+    from trainer.nets.lstr import Lstr
 
     weights = args.out / "model.pt"
     save_recogniser(weights, net, data.recipe)
     origin = describe(weights, args.trained_on, args.licence, args.citation)
-    for file, error in (
-        ("imfe.onnx", export_imfe(net.imfe, args.out / "imfe.onnx", args.name, origin)),
-        ("rtstgcn.onnx", export_rtstgcn(net.head, args.out / "rtstgcn.onnx", f"{args.name}-head", origin)),
-    ):
-        print(f"{args.out / file}: within {error:.1e} of torch")
+    imfe, head = args.out / "imfe.onnx", args.out / f"{data.recipe.head}.onnx"
+    print(f"{imfe}: within {export_imfe(net.imfe, imfe, args.name, origin):.1e} of torch")
+    if isinstance(net.head, Lstr):
+        error = export_lstr(net.head, head, f"{args.name}-head", origin)
+    else:
+        error = export_rtstgcn(net.head, head, f"{args.name}-head", origin)
+    print(f"{head}: within {error:.1e} of torch")
     if data.check.clips:
         share = clip_accuracy(net, data.check)["held_out_accuracy"]
         print(f"held-out clips named rightly: {100 * share:.1f} % (groups {', '.join(data.held_out)})")
-    print(f"try it: edge-run --video CLIP --model {args.out / 'imfe.onnx'}")
+    print(f"try it: edge-run --video CLIP --model {imfe}")

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from trainer.data.flow import grid_flow
-from trainer.engine.imfe_recogniser import ClipNet, Recognition, flow_target, padded
-from trainer.nets.imfe import FeatureEncoder, ImfeConfig, ResidualHead, region_pool_matrix
-from trainer.nets.rtstgcn import RtStgcn
+from trainer.engine.imfe_recogniser import ClipNet, Head, Recognition, flow_target, padded
+from trainer.nets.imfe import EXPANSION, ImfeConfig, appearance_net, region_pool_matrix
 
 
 class AppearanceNet(ClipNet):
-    """Every ``hop``-th picture by itself: IMFE's encoder and residual head, without what lies between them."""
+    """Every ``hop``-th picture by itself: the network of IMFE's RGB stream, and an opinion on what it sees."""
 
     def __init__(
         self, config: ImfeConfig, labels: Sequence[str], background: str | None, hop: int, dropout: float
@@ -28,19 +27,19 @@ class AppearanceNet(ClipNet):
         super().__init__(labels, background, config.fps)
         self.hop = hop
         self.mean, self.std = torch.tensor(config.mean), torch.tensor(config.std)
-        self.encoder = FeatureEncoder(config.encoder, config.fmap_channels)
-        self.head = ResidualHead(config.fmap_channels, config.head)
-        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(config.feature_dim, len(labels)))
+        self.appearance = appearance_net(config)
+        width = config.head[1][1] * EXPANSION
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, len(labels)))
 
     def forward(self, clips: Sequence[Tensor]) -> Recognition:
         chosen = [clip[:: self.hop] for clip in clips]
         x = ((torch.cat(chosen).float() - self.mean) / self.std).movedim(-1, 1)  # (frames, 3, H, W)
-        features = self.head(self.encoder(x.contiguous(memory_format=torch.channels_last))).mean((2, 3))
+        features = self.appearance(x.contiguous(memory_format=torch.channels_last)).mean((2, 3))
         return Recognition(*padded(self.classify(features), [len(clip) for clip in chosen]), flow=None)
 
 
 class FlowNet(ClipNet):
-    """The flow of a clip's pairs on the 8-pixel grid -> three convolutions -> regions -> RT-ST-GCN.
+    """The flow of a clip's pairs on the 8-pixel grid -> three convolutions -> regions -> head.
 
     The last convolution is as wide as the head's input.
     """
@@ -48,7 +47,7 @@ class FlowNet(ClipNet):
     WIDTHS = (32, 48)
     region_pool: Tensor
 
-    def __init__(self, config: ImfeConfig, head: RtStgcn, hop: int) -> None:
+    def __init__(self, config: ImfeConfig, head: Head, hop: int) -> None:
         super().__init__(head.config.labels, head.config.background, config.fps)
         self.hop, self.clip_length = hop, config.clip_length
         c1, c2 = self.WIDTHS

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edge_runtime.errors import InputError
 from trainer import checkpoint
-from trainer.engine.imfe_recogniser import Recogniser
+from trainer.engine.imfe_recogniser import ClipNet, Recogniser
 
 if TYPE_CHECKING:
     from trainer.engine.imfe_train import Recipe
@@ -32,17 +32,24 @@ def save_recogniser(path: Path, net: Recogniser, recipe: Recipe) -> None:
     )
 
 
-def start_from(net: Recogniser, path: Path) -> tuple[int, int]:
+def save_stream(path: Path, net: ClipNet) -> None:
+    """The RGB stream of a net that has one, for `start_from`."""
+    weights = {name: value for name, value in net.state_dict().items() if name.startswith("appearance.")}
+    checkpoint.save(path, {"model": weights, "labels": list(net.labels), "background": net.background})
+
+
+def start_from(net: Recogniser, path: Path, with_head: bool = True) -> tuple[int, int]:
     """Copy from ``model.pt`` every tensor whose name and shape agree; (copied, all of the network's).
 
-    A head for other classes keeps its last layer as it is.
+    A head for other classes keeps its last layer as it is; without ``with_head`` all of it stays.
 
     Raises:
         InputError: not such a file, or nothing in it fits.
     """
     stored = checkpoint.load(path)
     copied = total = 0
-    for part, key in ((net.imfe, "model"), (net.head, "head"), (net.flow_readout, "flow_readout")):
+    parts = [(net.imfe, "model"), (net.flow_readout, "flow_readout"), *([(net.head, "head")] if with_head else [])]
+    for part, key in parts:
         given = stored.get(key, {})
         if not isinstance(given, dict):
             raise InputError(f"{path}: expected a state dict under '{key}', found {type(given).__name__}")

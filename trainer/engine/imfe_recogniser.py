@@ -1,8 +1,8 @@
-"""IMFE and its RT-ST-GCN head as one network that is trained the way it will run: along a stream, from zero state.
+"""IMFE and its head as one network that is trained the way it will run: along a stream, from zero state.
 
 ::
 
-    clip (T frames) ──► fmap a frame ──► pair a frame ──► motion, head every hop ──► regions ──► RT-ST-GCN ──► logits
+    clip (T frames) ──► fmap a frame ──► pair a frame ──► motion, head every hop ──► regions ──► head ──► logits
                                                                │
                                                                └──► optical flow of the clip's pairs (training only)
 """
@@ -17,7 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.nets.imfe import Imfe
+from trainer.nets.lstr import Lstr
 from trainer.nets.rtstgcn import RtStgcn
+
+Head = RtStgcn | Lstr
+"""What names actions from regions (N, D, L, V): logits (N, classes, L)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class ClipNet(nn.Module):
 class Recogniser(ClipNet):
     """``imfe`` every ``hop`` frames, ``head`` over its regions."""
 
-    def __init__(self, imfe: Imfe, head: RtStgcn, hop: int) -> None:
+    def __init__(self, imfe: Imfe, head: Head, hop: int) -> None:
         super().__init__(head.config.labels, head.config.background, imfe.config.fps)
         self.imfe = imfe
         self.head = head
@@ -69,9 +73,7 @@ class Recogniser(ClipNet):
     def forward(self, clips: Sequence[Tensor], with_flow: bool = False) -> Recognition:
         """uint8 RGB clips (T, H, W, 3), each of its own length of at least the clip length."""
         regions, flow = self.regions(clips, with_flow)
-        trials, valid = padded(regions, [self.windows(len(clip)) for clip in clips])  # (B, L, D, V)
-        logits = self.head(trials.transpose(1, 2)).transpose(1, 2)  # (B, L, classes); causal: padding reaches no one
-        return Recognition(logits, valid, flow)
+        return recognise(self.head, regions, [self.windows(len(clip)) for clip in clips], flow)
 
     def regions(self, clips: Sequence[Tensor], with_flow: bool = False) -> tuple[Tensor, Tensor | None]:
         """Regions (windows, D, V) of all clips one after the other, and the flow read from the motion encoder."""
@@ -88,11 +90,33 @@ class Recogniser(ClipNet):
             first += len(clip)
         index = torch.tensor(starts, device=pairs.device)[:, None] + torch.arange(length - 1, device=pairs.device)
         motion = imfe.motion_encoder(pairs[index].flatten(1, 2))
-        last = imfe.resnet(imfe.mid_conv(motion)).flatten(2)
+        appearance = None
+        if imfe.config.appearance:
+            central = frames[[start + imfe.config.central for start in starts]]
+            appearance = imfe.appear(central.contiguous(memory_format=torch.channels_last))
+        last = imfe.describe(motion, appearance)
         flow = None
         if with_flow:
             flow = self.flow_readout(motion).unflatten(1, (length - 1, 2))
         return last @ imfe.region_pool, flow
+
+
+class HeadAlone(ClipNet):
+    """A head without its IMFE: called with the regions (L, D, V) that the IMFE gave of each clip."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head.config.labels, head.config.background, head.config.fps)
+        self.head = head
+
+    def forward(self, clips: Sequence[Tensor]) -> Recognition:
+        return recognise(self.head, torch.cat(list(clips)).float(), [len(clip) for clip in clips])
+
+
+def recognise(head: Head, regions: Tensor, lengths: Sequence[int], flow: Tensor | None = None) -> Recognition:
+    """Regions (sum of lengths, D, V) of all clips one after the other -> what the head makes of each."""
+    trials, valid = padded(regions, lengths)  # (B, L, D, V)
+    logits = head(trials.transpose(1, 2)).transpose(1, 2)  # (B, L, classes); causal: padding reaches no one
+    return Recognition(logits, valid, flow)
 
 
 def padded(results: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +28,11 @@ from trainer.data.augment_video import Augmentation, change_light, choose_frames
 from trainer.data.clips import Clip, Video, runtime_frames
 from trainer.data.flow import grid_flow
 from trainer.engine.ema import Ema
-from trainer.engine.imfe_recogniser import ClipNet, Recogniser, clip_loss, flow_loss, flow_target
+from trainer.engine.imfe_recogniser import ClipNet, Head, Recogniser, clip_loss, flow_loss, flow_target
 from trainer.engine.schedule import Schedule, set_learning_rate
 from trainer.nets.graph import region_grid
 from trainer.nets.imfe import CONFIGS, Imfe, ImfeConfig
+from trainer.nets.lstr import Lstr, LstrConfig
 from trainer.nets.network_config import LayerConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
 
@@ -57,8 +59,10 @@ class Recipe:
 
     imfe: ImfeConfig = CLIP_IMFE
     hop: int = 3  # frames between results
+    head: Literal["rtstgcn", "lstr"] = "rtstgcn"
     head_channels: int = 64
-    head_taps: tuple[int, ...] = (3, 4)  # results that each layer of the head sums
+    head_taps: tuple[int, ...] = (3, 4)  # results that each layer of an RT-ST-GCN sums
+    memory: tuple[int, int] = (4, 16)  # results in the short and the long memory of an LSTR
     dropout: float = 0.3
     epochs: int = 45
     batch: int = 8  # clips
@@ -97,6 +101,17 @@ def _tuples(raw: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
 
 
+class Source(Protocol):
+    """What is trained on: labelled clips whose frames are there, or come into being when asked for."""
+
+    @property
+    def clips(self) -> Sequence[Clip]:
+        """What there is."""
+
+    def draw(self, i: int, rng: np.random.Generator) -> Video:
+        """The frames of ``clips[i]``, at least of the network's input size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Clips with their frames. ``videos[i]`` is at least the network's input size; it belongs to ``clips[i]``."""
@@ -107,6 +122,10 @@ class Samples:
     def __post_init__(self) -> None:
         assert len(self.clips) == len(self.videos)
 
+    def draw(self, i: int, rng: np.random.Generator) -> Video:
+        """The same at every time: recordings leave nothing to chance."""
+        return self.videos[i]
+
 
 def build(recipe: Recipe, labels: Sequence[str], background: str | None) -> Recogniser:
     """The untrained networks for these classes."""
@@ -114,9 +133,28 @@ def build(recipe: Recipe, labels: Sequence[str], background: str | None) -> Reco
     return Recogniser(Imfe(recipe.imfe), head, recipe.hop)
 
 
-def build_head(recipe: Recipe, labels: Sequence[str], background: str | None, channels: int) -> RtStgcn:
-    """The recipe's RT-ST-GCN over image regions of so many channels."""
+def build_head(recipe: Recipe, labels: Sequence[str], background: str | None, channels: int) -> Head:
+    """The recipe's head over image regions of so many channels.
+
+    Raises:
+        InputError: sizes that make no network.
+    """
     imfe, width = recipe.imfe, recipe.head_channels
+    if recipe.head == "lstr":
+        short, long = recipe.memory
+        return Lstr(
+            LstrConfig(
+                in_channels=channels,
+                num_node=imfe.num_regions,
+                labels=tuple(labels),
+                fps=imfe.fps / recipe.hop,
+                background=background,
+                short=short,
+                long=long,
+                channels=width,
+                dropout=recipe.dropout,
+            )
+        )
     return RtStgcn(
         NetworkConfig(
             in_channels=channels,
@@ -132,16 +170,18 @@ def build_head(recipe: Recipe, labels: Sequence[str], background: str | None, ch
 
 def train(
     net: Net,
-    samples: Samples,
+    samples: Source,
     recipe: Recipe,
     seed: int,
     folder: Path,
     after_epoch: Callable[[int, Net], dict[str, float]] | None = None,
+    batches: Batches | None = None,
 ) -> Net:
     """Train ``net`` and return its averaged weights. Goes on from ``folder/last.pt`` where that is of the same run.
 
     Args:
         after_epoch: called with the epoch and the averaged network; what it returns goes into ``folder/log.jsonl``.
+        batches: an epoch's, from its random generator; by default of the clips, augmented anew.
 
     Raises:
         InputError: ``last.pt`` is of another recipe, seed or set of clips.
@@ -150,7 +190,8 @@ def train(
     ema = Ema(net, recipe.ema)
     optimizer = torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     identity = json.dumps([dataclasses.asdict(recipe), seed, [f"{c.path.name}:{c.label}" for c in samples.clips]])
-    numbers = np.array([net.labels.index(clip.label) for clip in samples.clips])
+    batches = batches or partial(clip_batches, samples, net, recipe)
+    numbers = _class_numbers(net, samples)
     steps = len(_order(numbers, net, recipe, np.random.default_rng(0))) // recipe.batch
     if steps < 1:
         raise InputError(f"{len(numbers)} clips are fewer than a batch of {recipe.batch}; add clips")
@@ -164,7 +205,7 @@ def train(
             rng = np.random.default_rng([seed, epoch])
             net.train()
             sums: dict[str, float] = {}
-            for step, batch in enumerate(_batches(samples, numbers, net, recipe, rng)):
+            for step, batch in enumerate(batches(rng)):
                 set_learning_rate(optimizer, recipe.learning_rate, schedule.factor(epoch * steps + step))
                 for key, value in _step(net, optimizer, batch, recipe).items():
                     sums[key] = sums.get(key, 0.0) + value / steps
@@ -203,6 +244,9 @@ class Batch:
     labels: Tensor
 
 
+Batches = Callable[[np.random.Generator], Iterator[Batch]]
+
+
 def _order(numbers: npt.NDArray[np.intp], net: ClipNet, recipe: Recipe, rng: np.random.Generator) -> list[int]:
     """This epoch's clips: every clip of an action once, a share of the background's."""
     background = net.labels.index(net.background) if net.background else -1
@@ -212,9 +256,13 @@ def _order(numbers: npt.NDArray[np.intp], net: ClipNet, recipe: Recipe, rng: np.
     return [int(i) for i in rng.permutation(chosen)]
 
 
-def _batches(
-    samples: Samples, numbers: npt.NDArray[np.intp], net: ClipNet, recipe: Recipe, rng: np.random.Generator
-) -> Iterator[Batch]:
+def _class_numbers(net: ClipNet, samples: Source) -> npt.NDArray[np.intp]:
+    return np.array([net.labels.index(clip.label) for clip in samples.clips])
+
+
+def clip_batches(samples: Source, net: ClipNet, recipe: Recipe, rng: np.random.Generator) -> Iterator[Batch]:
+    """An epoch's clips, augmented anew."""
+    numbers = _class_numbers(net, samples)
     order = _order(numbers, net, recipe, rng)
     shortest, longest = recipe.frames
     config, augmentation = recipe.imfe, recipe.augmentation
@@ -222,7 +270,7 @@ def _batches(
         chosen = order[start : start + recipe.batch]
         clips, flows = [], []
         for i in chosen:
-            video = samples.videos[i]
+            video = samples.draw(i, rng)
             frames = video.frames[choose_frames(video, config.fps, augmentation, longest, shortest, rng)]
             frames = move_camera(frames, config.height, config.width, augmentation, rng)
             if recipe.flow:

@@ -67,6 +67,7 @@ class ImfeConfig:
     region_grid: tuple[int, int] = (3, 4)  # rows, columns
     clip_length: int = 6
     direct: bool = False  # pair features also see the difference of the two fmaps, see Imfe.pair
+    appearance: bool = False  # the RGB stream beside the motion: as many features again, see Imfe.appear
     fps: float = 30.0
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # RGB, 0-255
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
@@ -95,8 +96,13 @@ class ImfeConfig:
 
     @property
     def feature_dim(self) -> int:
-        """D."""
-        return self.head[1][1] * EXPANSION
+        """D: of the motion, and of the appearance after it."""
+        return self.head[1][1] * EXPANSION * (2 if self.appearance else 1)
+
+    @property
+    def central(self) -> int:
+        """Which frame of a clip the RGB stream looks at."""
+        return (self.clip_length - 1) // 2
 
     @property
     def num_regions(self) -> int:
@@ -251,6 +257,13 @@ class ResidualHead(nn.Module):
         return out
 
 
+def appearance_net(config: ImfeConfig) -> nn.Sequential:
+    """The RGB stream: a residual network of its own, of the widths of the encoder and the head."""
+    return nn.Sequential(
+        FeatureEncoder(config.encoder, config.fmap_channels), ResidualHead(config.fmap_channels, config.head)
+    )
+
+
 class Imfe(nn.Module):
     """The network. Sizes: C, P, (h, w) = ``config.map_size``, D, V as in :class:`ImfeConfig`."""
 
@@ -269,6 +282,9 @@ class Imfe(nn.Module):
         self.motion_encoder = MotionEncoder(pairs_channels, config.motion)
         self.mid_conv = nn.Conv2d(config.motion[2], config.mid_channels, 1)
         self.resnet = ResidualHead(config.mid_channels, config.head)
+        self.appearance: nn.Sequential | None = None
+        if config.appearance:
+            self.appearance = appearance_net(config)
         self.register_buffer(
             "region_pool", region_pool_matrix(config.last_map_size, config.region_grid), persistent=False
         )
@@ -320,9 +336,22 @@ class Imfe(nn.Module):
         out: Tensor = self.compress_conv(correlation.view(B, h * w, h, w))
         return self._with_difference(out, previous_fmap, fmap)
 
-    def head(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def appear(self, central: Tensor) -> Tensor | None:
+        """What clips look like: their central frames (B, 3, H, W), normalised -> (B, D/2, h', w').
+
+        The RGB stream of the two-stream pipeline (RT-HARE: a ResNet-50 on the central frame). None for a network
+        without one.
+        """
+        return None if self.appearance is None else self.appearance(central)
+
+    def describe(self, motion: Tensor, appearance: Tensor | None) -> Tensor:
+        """The motion encoder's map and what `appear` gave -> the last map (B, D, h'*w')."""
+        last: Tensor = self.resnet(self.mid_conv(motion))
+        return (last if appearance is None else torch.cat((last, appearance), 1)).flatten(2)
+
+    def head(self, pairs: Tensor, appearance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A clip's pairs, oldest first, (B, (clip-1)*P, h, w) -> features (B, D), regions (B, D, V)."""
-        last = self.resnet(self.mid_conv(self.motion_encoder(pairs))).flatten(2)  # (B, D, h'*w')
+        last = self.describe(self.motion_encoder(pairs), appearance)
         return last.mean(2), last @ self.region_pool
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -350,7 +379,8 @@ class Imfe(nn.Module):
         pairs = self.pair(fmaps[:, :-1].flatten(0, 1), fmaps[:, 1:].flatten(0, 1))
         pairs = pairs.view(B, T - 1, *pairs.shape[1:])  # (B, T-1, P, h, w)
         clips = [pairs[:, start : start + clip - 1].flatten(1, 2) for start in range(0, n * hop, hop)]
-        features, regions = self.head(torch.stack(clips, 1).flatten(0, 1))
+        appearance = self.appear(video[:, self.config.central :: hop][:, :n].flatten(0, 1))
+        features, regions = self.head(torch.stack(clips, 1).flatten(0, 1), appearance)
         return features.view(B, n, *features.shape[1:]), regions.view(B, n, *regions.shape[1:])
 
 
