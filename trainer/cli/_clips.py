@@ -64,7 +64,7 @@ def open_clips(args: argparse.Namespace, change: Callable[[Recipe], Recipe] = la
 
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    recipe = change(_recipe(args))
+    recipe = change(read_recipe(args))
     clips = find_clips(args.clips, args.root)
     if args.hold_out:
         groups = [] if args.hold_out == "none" else args.hold_out.split(",")
@@ -88,7 +88,12 @@ def open_clips(args: argparse.Namespace, change: Callable[[Recipe], Recipe] = la
     return Clips(recipe, labels, samples, check, groups)
 
 
-def _recipe(args: argparse.Namespace) -> Recipe:
+def read_recipe(args: argparse.Namespace) -> Recipe:
+    """What ``--recipe`` and ``--epochs`` say.
+
+    Raises:
+        InputError: not a recipe.
+    """
     from trainer.engine.imfe_train import Recipe
 
     raw: dict[str, Any] = {}
