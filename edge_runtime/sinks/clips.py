@@ -19,8 +19,9 @@ import numpy as np
 
 from edge_runtime.errors import InputError
 from edge_runtime.events import Event, Segment
+from edge_runtime.sinks.fragments import open_video
 from edge_runtime.sinks.overlay import Image, Overlay
-from edge_runtime.sinks.record import fit, open_video
+from edge_runtime.sinks.record import fit
 from edge_runtime.sources.base import Frame, SourceInfo
 
 MEMORY_S = 60.0  # of an action that lasts longer, the end is kept

@@ -1,13 +1,14 @@
 """``--record out.mp4``: the video as it was seen, with what was recognised burnt in.
 
 The file plays at the source's speed: a picture is repeated while no newer one came (a variable rate, a dropped frame)
-and left out where several fall into one period. The codec is MPEG-4 Part 2, the one that every build of OpenCV can
-write.
+and left out where several fall into one period. It can be played at any moment, also after the process was killed
+(see `fragments`). What was there under its name stays until the first picture comes; a live source, which others
+restart, never overwrites its earlier recordings: ``door.mp4`` becomes ``door.1.mp4``, the next time ``door.2.mp4``, …
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import numpy as np
 from edge_runtime.errors import InputError
 from edge_runtime.events import Event
 from edge_runtime.sinks.base import check_folder
+from edge_runtime.sinks.fragments import FragmentedVideo
 from edge_runtime.sinks.overlay import Image, Overlay
 from edge_runtime.sources.base import Frame, SourceInfo
 
@@ -44,13 +46,14 @@ class Recorder:
             raise InputError(f"--record {path}: the source has no pictures; leave it out for a skeleton")
         check_folder("--record", path)
         try:
-            path.open("wb").close()
+            _try_writing(path)
         except OSError as error:
             raise InputError(f"--record {path}: cannot write: {error.strerror}") from None
         self._path = path
+        self._lasting = info.live
         self._fps = min(MAX_FPS, info.fps or _FALLBACK_FPS)
         self._overlay = Overlay()
-        self._writer: cv2.VideoWriter | None = None
+        self._video: FragmentedVideo | None = None
         self._size = (0, 0)
         self._picture: Image | None = None  # written last
         self._due = 0.0  # source time of the next picture of the file
@@ -60,10 +63,12 @@ class Recorder:
         self._overlay.take(event)
 
     def show(self, frame: Frame, image: Image) -> None:
-        """Raises OSError when the encoder cannot be opened."""
-        if self._writer is None:
+        """Raises OSError when the encoder cannot be opened, or a part of the video not be written."""
+        if self._video is None:
             self._size = _even_size(*image.shape[:2])
-            self._writer = open_video(self._path, self._fps, self._size)
+            if self._lasting:
+                _set_aside(self._path)
+            self._video = FragmentedVideo(self._path, self._fps, self._size)
             self._due = frame.t
         elif not 0 <= frame.t - self._last_t <= _LONGEST_REPEAT_S:
             self._due, self._picture = frame.t, None
@@ -73,35 +78,34 @@ class Recorder:
             return
         picture = fit(image, self._size)
         self._overlay.draw(picture, frame.t)
-        while self._picture is not None and self._due < frame.t - half:
-            self._write(self._picture)
-        self._write(picture)
-        self._picture = picture
+        before, self._picture = self._picture, picture
+        while before is not None and self._due < frame.t - half:
+            self._write(self._video, before)
+        self._write(self._video, picture)
 
-    def _write(self, picture: Image) -> None:
-        assert self._writer is not None
-        self._writer.write(picture)
+    def _write(self, video: FragmentedVideo, picture: Image) -> None:
         self._due += 1 / self._fps
+        video.write(picture)
 
     def close(self) -> None:
-        """Complete the file; without this it cannot be played."""
-        if self._writer is not None:
-            self._writer.release()
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()  # no picture came: no empty file is left behind
+        """Raises OSError when the last part cannot be written."""
+        if self._video is not None:
+            self._video.close()
 
 
-def open_video(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    """An encoder of pictures of ``size`` (width, height).
+def _try_writing(path: Path) -> None:
+    """Raises OSError where it cannot be done; leaves what is there, and nothing that was not."""
+    existed = path.exists()
+    path.open("ab").close()
+    if not existed:
+        path.unlink()
 
-    Raises:
-        OSError: OpenCV cannot write there.
-    """
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-    if not writer.isOpened():
-        raise OSError(f"OpenCV cannot write {path}")
-    return writer
+
+def _set_aside(path: Path) -> None:
+    """Give what is there the next free number."""
+    if path.exists():
+        numbered = (path.with_stem(f"{path.stem}.{number}") for number in itertools.count(1))
+        path.rename(next(other for other in numbered if not other.exists()))
 
 
 def _even_size(height: int, width: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import pytest
 
 from tests.edge_runtime.cli.conftest import Inputs
@@ -51,6 +52,38 @@ def test_a_killed_run_loses_nothing_that_was_emitted(
         assert frames == sorted(set(frames))  # type: ignore[type-var]
         before = after
     assert [event["event"] for event in before].count("start") == 3
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_recordings_that_play(
+    camera: HttpCamera,  # noqa: F811
+    inputs: Inputs,
+    tmp_path: Path,
+) -> None:
+    """Shows kill -9 and restart, four times: each recording is there and lacks no more than its last second.
+
+    Against the last result on the disk; a picture or four may be on their way to the encoder.
+    """
+    video = tmp_path / "door.mp4"
+    until: list[float] = []
+    for number in range(4):
+        run = Run(camera, inputs, tmp_path, "--record", video)
+        begun = sum(event["event"] == "result" for event in lines(run.out))
+        run.wait_for(lambda: len(results(run)) > begun + 10 + 3 * number)  # noqa: B023  # not at the same part of a second
+        until.append(float(results(run)[-1]["t"]))  # type: ignore[arg-type]
+        run.process.send_signal(signal.SIGKILL)
+        run.process.wait()
+    recorded = [_seconds(path) for path in (*(tmp_path / f"door.{n}.mp4" for n in (1, 2, 3)), video)]
+    missing = [end - found for end, found in zip(until, recorded, strict=True)]
+    assert max(missing) < 1.5, (until, recorded)
+
+
+def _seconds(path: Path) -> float:
+    """Until the last picture of a video."""
+    capture, last = cv2.VideoCapture(str(path)), 0.0
+    while capture.grab():
+        last = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    return last
 
 
 @pytest.mark.slow

@@ -287,6 +287,16 @@ def test_a_bad_option_leaves_no_output_behind(inputs: Inputs, edge_run: Run, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("wrong", [("--model", "none.onnx"), ("--serve", "0.0.0.0:0"), ("--out", "no/out.jsonl")])
+def test_a_run_that_cannot_begin_overwrites_no_recording(
+    inputs: Inputs, edge_run: Run, tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"the last one")
+    model = () if "--model" in wrong else ("--model", inputs.imfe)
+    assert edge_run("--video", inputs.clip, *model, "--record", tmp_path / "out.mp4", *wrong).code == 2
+    assert (tmp_path / "out.mp4").read_bytes() == b"the last one"
+
+
 # ---- help
 
 
