@@ -24,6 +24,8 @@ class Start:
     fps: float
     policy: str
     background: str | None = None  # the label that means that no action is going on
+    threads: int = 1  # inside an operator of the networks on pictures
+    lanes: int = 1  # frames encoded side by side
 
 
 @dataclass(frozen=True, slots=True)

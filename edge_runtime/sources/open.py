@@ -77,6 +77,11 @@ def open_source(options: argparse.Namespace, model_fps: float) -> Source:
         raise InputError(f"{str(error.filename)[:100]}: {error.strerror}; check the path") from None
 
 
+def waits(options: argparse.Namespace) -> bool:
+    """Whether the source that ``options`` name waits for whoever reads it: it is no camera, and not to act as one."""
+    return not options.live and all(getattr(options, name) is None for name in ("camera", "rtsp", "gstreamer"))
+
+
 def _open(options: argparse.Namespace, model_fps: float) -> Source:
     open_recording = _recording(options, model_fps)
     if open_recording is not None:

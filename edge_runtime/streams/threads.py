@@ -2,8 +2,7 @@
 
 More cores are not more speed: a small network spends more on waking threads than on its products, and what the second
 core of a small board does for the network it no longer does for the camera. So the fewest threads that come within a
-tenth of the best are taken. Then two lanes (`streams.lanes`) are tried with them: kept where frames that wait for the
-network get through it faster, since a frame that comes alone takes no longer for them.
+tenth of the best are taken. Then, where frames wait for the network, two lanes (`streams.lanes`) are tried with them.
 """
 
 from __future__ import annotations
@@ -41,12 +40,24 @@ class ThreadChoice:
 
 
 def choose_threads(
-    file: ModelFile, *, hop: int | None = None, provider: str = "cpu", counts: Sequence[int] | None = None
+    file: ModelFile,
+    *,
+    hop: int | None = None,
+    provider: str = "cpu",
+    waiting: bool = False,
+    counts: Sequence[int] | None = None,
 ) -> ThreadChoice:
     """Run a streaming IMFE with each number of threads, one after the other to spare memory.
 
     Other models take one thread and lane: a graph network's step is over before a second thread is awake (0.3 ms), and
     a clip model is there for comparison.
+
+    Args:
+        file: the model.
+        hop: as it will run.
+        provider: likewise.
+        waiting: frames wait for the network, as a file's do and a camera's do not: then lanes are tried.
+        counts: of threads to try; default 1 to 4, no more than there are cores.
 
     Raises:
         InputError: the model does not run.
@@ -61,7 +72,7 @@ def choose_threads(
         with ImfeStream(file, hop=hop, threads=count, provider=provider) as stream:
             cost[count] = _frame_ms(stream, grey)
     threads = fewest_near_best(cost)
-    if provider in DEVICE_MEMORY:
+    if not waiting or provider in DEVICE_MEMORY or file.metadata.has_appearance:
         return ThreadChoice(threads, 1, cost)
     with ImfeStream(file, hop=hop, threads=threads, provider=provider, lanes=LANES) as stream:
         hops = max(1, min(ROUNDS, round(1000 * PATIENCE_S / (cost[threads] * stream.hop))))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.models.file import load_model
+from edge_runtime.streams import threads
 from edge_runtime.streams.threads import choose_threads, fewest_near_best, usable_cores
 from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
 
@@ -25,11 +26,22 @@ def test_the_fewest_threads_near_the_best_are_taken(cost: dict[int, float], chos
 
 
 def test_an_imfe_is_run_with_each_number(tmp_path: Path) -> None:
-    choice = choose_threads(load_model(SmallImfe.make().save(tmp_path / "imfe.onnx")), counts=(1, 2))
+    file = load_model(SmallImfe.make().save(tmp_path / "imfe.onnx"))
+    choice = choose_threads(file, waiting=True, counts=(1, 2))
     assert choice.threads in (1, 2)
     assert choice.lanes in (1, 2)
     assert set(choice.frame_ms) == {1, 2}
     assert all(spent > 0 for spent in choice.frame_ms.values())
+
+
+@pytest.mark.parametrize(("side_by_side_ms", "lanes"), [(7.0, 2), (9.8, 1), (12.0, 1)])
+def test_lanes_are_kept_where_waiting_frames_gain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side_by_side_ms: float, lanes: int
+) -> None:
+    monkeypatch.setattr(threads, "_waiting_ms", lambda stream, frames: (10.0, side_by_side_ms))
+    file = load_model(SmallImfe.make().save(tmp_path / "imfe.onnx"))
+    assert choose_threads(file, waiting=True, counts=(1, 2)).lanes == lanes
+    assert choose_threads(file, counts=(1, 2)).lanes == 1
 
 
 def test_a_graph_network_takes_one(tmp_path: Path) -> None:
