@@ -112,17 +112,6 @@ class Source(Protocol):
         """The frames of ``clips[i]``, at least of the network's input size."""
 
 
-class Source(Protocol):
-    """What is trained on: labelled clips whose frames are there, or come into being when asked for."""
-
-    @property
-    def clips(self) -> Sequence[Clip]:
-        """What there is."""
-
-    def draw(self, i: int, rng: np.random.Generator) -> Video:
-        """The frames of ``clips[i]``, at least of the network's input size."""
-
-
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Clips with their frames. ``videos[i]`` is at least the network's input size; it belongs to ``clips[i]``."""
@@ -132,10 +121,6 @@ class Samples:
 
     def __post_init__(self) -> None:
         assert len(self.clips) == len(self.videos)
-
-    def draw(self, i: int, rng: np.random.Generator) -> Video:
-        """The same at every time: recordings leave nothing to chance."""
-        return self.videos[i]
 
     def draw(self, i: int, rng: np.random.Generator) -> Video:
         """The same at every time: recordings leave nothing to chance."""
