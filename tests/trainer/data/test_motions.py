@@ -17,11 +17,9 @@ LEFT_OF_PICTURE = (1.0, 1.0, 0.0)  # where Penn Action puts a joint that is out 
 
 def body() -> np.ndarray:
     """13 joints (13, 2) in pixels of someone upright, facing the camera: head, then left before right."""
-    return np.array(
-        [(200, 60), (225, 90), (175, 90), (230, 130), (170, 130), (232, 165), (168, 165)]
-        + [(215, 170), (185, 170), (216, 230), (184, 230), (216, 290), (184, 290)],
-        np.float32,
-    )
+    arms = [(225, 90), (175, 90), (230, 130), (170, 130), (232, 165), (168, 165)]
+    legs = [(215, 170), (185, 170), (216, 230), (184, 230), (216, 290), (184, 290)]
+    return np.array([(200, 60), *arms, *legs], np.float32)
 
 
 def write_penn(folder: Path, *clips: np.ndarray) -> Path:
@@ -106,8 +104,8 @@ def test_real_people_are_recorded_upright_whatever_the_sensor() -> None:
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected penn_action.npz, or UTKinect's folder"):
+    with pytest.raises(InputError, match=r"expected penn_action\.npz, or UTKinect's folder"):
         read_motions(tmp_path)
     (tmp_path / "penn_action.npz").write_bytes(b"PK\x03\x04broken")
-    with pytest.raises(InputError, match="not a whole .npz file"):
+    with pytest.raises(InputError, match=r"not a whole \.npz file"):
         read_motions(tmp_path)
