@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -38,6 +39,7 @@ from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.session import open_session
 from edge_runtime.models.stages import cut
 from edge_runtime.models.zoo import open_model
+from edge_runtime.pipeline.timing import Passes, StageTimes
 from edge_runtime.quantization.frames import read_clips
 from edge_runtime.quantization.imfe import Outcome, quantize_imfe
 from edge_runtime.quantization.measure import take_turns
@@ -58,16 +60,20 @@ class Timed:
     """A stream with the seconds that each stage took, run by run."""
 
     stream: ImfeStream
+    times: StageTimes
     stages: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
 
     @classmethod
     def open(cls, file: ModelFile, hop: int, threads: int) -> Timed:
         spent: dict[str, list[float]] = {stage: [] for stage in STAGES}
 
-        def observe(stage: str, start_ns: int, end_ns: int) -> None:
-            spent[stage.removeprefix("imfe.")].append((end_ns - start_ns) / 1e9)
+        def watch(found: Mapping[str, Passes]) -> None:
+            for stage, passes in found.items():
+                spent[stage.removeprefix("imfe.")] += ((passes.ends - passes.starts) / 1e9).tolist()
 
-        return cls(ImfeStream(file, hop=hop, threads=threads, observer=observe), spent)
+        times = StageTimes()
+        times.watch(watch)
+        return cls(ImfeStream(file, hop=hop, threads=threads, observer=times.lap), times, spent)
 
     def median_ms(self, stage: str) -> float:
         return 1e3 * statistics.median(self.stages[stage])
@@ -79,7 +85,9 @@ def in_turns(files: list[ModelFile], frames: Frames, hop: int, threads: int, rou
     for i in range(rounds):
         for each in timed:
             for k in range(hop):
+                each.times.resume()
                 each.stream.step(frames[(i * hop + k) % len(frames)])
+            each.times.deliver()
     return timed
 
 

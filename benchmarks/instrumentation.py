@@ -26,8 +26,9 @@ from edge_runtime.bench.compare import in_turns, ratio_to_first
 from edge_runtime.bench.replay import Recording, random_skeleton
 from edge_runtime.models.metadata import RtStgcnMetadata
 from edge_runtime.pipeline.assembly import Models, load_models, open_recogniser
-from edge_runtime.pipeline.budgets import WHOLE, Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import WHOLE, Budgets
 from edge_runtime.pipeline.clock import system_clock
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.pipeline.recogniser import Recogniser
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.report.trace import Trace
@@ -36,8 +37,8 @@ from edge_runtime.sources.demo import DemoSource
 
 MOST_US_A_FRAME = 20.0
 MOST_SHARE = 0.01
-_PER_FRAME = ("capture", "preprocess", "imfe.encoder", "imfe.motion")
-_PER_RESULT = ("imfe.head", "rtstgcn", "sinks", WHOLE)
+_PER_FRAME = ("preprocess", "imfe.encoder", "imfe.motion")
+_PER_RESULT = ("imfe.head", "rtstgcn")
 
 
 class Switched:
@@ -55,12 +56,12 @@ class Switched:
         if self._times is None:
             return self._recogniser.step(frame)
         captured_ns = system_clock()
-        self._times.frame = frame.index
-        self._times("capture", captured_ns, system_clock())
+        self._times.take(frame.index, captured_ns)
         opinions = self._recogniser.step(frame)
         if opinions:
-            self._times(WHOLE, captured_ns, system_clock())
-            self._times.tell("sinks", captured_ns, system_clock(), frame.index)
+            known_ns = system_clock()
+            self._times.whole(WHOLE, captured_ns, known_ns)
+            self._times.tell("sinks", known_ns, system_clock(), frame.index)
         return opinions
 
 
@@ -69,9 +70,9 @@ class Switch:
 
     on: StageTimes | None = None
 
-    def __call__(self, stage: str, start_ns: int, end_ns: int) -> None:
+    def __call__(self, stage: str) -> None:
         if self.on is not None:
-            self.on(stage, start_ns, end_ns)
+            self.on.lap(stage)
 
 
 def direct_us(times: StageTimes, hop: int, frames: int = 6000) -> float:
@@ -80,19 +81,25 @@ def direct_us(times: StageTimes, hop: int, frames: int = 6000) -> float:
     for _ in range(10):
         begun = time.thread_time_ns()
         for index in range(frames // 10):
-            times.frame = index
-            for stage in _PER_FRAME if index % hop else (*_PER_FRAME, *_PER_RESULT):
-                times(stage, system_clock(), system_clock() + 9_000_000)
+            captured_ns = system_clock()
+            times.take(index, captured_ns)
+            for stage in _PER_FRAME:
+                times.lap(stage)
+            if index % hop == 0:
+                for stage in _PER_RESULT:
+                    times.lap(stage)
+                times.whole(WHOLE, captured_ns, system_clock())
+                times.tell("sinks", captured_ns, system_clock(), index)
         rounds.append((time.thread_time_ns() - begun) / (frames // 10) / 1e3)
     return statistics.median(rounds)
 
 
 def watched(trace: Path | None, fps: float, hop: int) -> StageTimes:
     """Stage times that go where ``edge-run`` sends them."""
-    times, monitor = StageTimes(), StageMonitor(Budgets.derive(fps, hop))
-    times.watch(lambda stage, start_ns, end_ns, frame: monitor.record(stage, end_ns - start_ns, frame))
+    times = StageTimes()
+    StageMonitor(Budgets.derive(fps, hop), times)
     if trace is not None:
-        times.watch(Trace(trace).watch)
+        Trace(trace, times)
     return times
 
 
@@ -104,7 +111,7 @@ def paired(
     recogniser, _ = open_recogniser(models, observe=switch)
     times = watched(trace, models.fps, recogniser.hop)
     sides = [Switched(recogniser, switch, None), Switched(recogniser, switch, times)]
-    table, _ = in_turns(sides, recording, seconds=seconds, rounds=60, clock=time.thread_time_ns)
+    table, _ = in_turns(sides, recording, seconds=seconds, rounds=400, clock=time.thread_time_ns)
     return (statistics.median(table[:, 0]), *ratio_to_first(table, 1))
 
 

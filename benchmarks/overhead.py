@@ -32,7 +32,8 @@ import numpy as np
 
 from edge_runtime.models.metadata import RtStgcnMetadata
 from edge_runtime.pipeline.assembly import Models, load_models, open_recogniser
-from edge_runtime.pipeline.budgets import Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import Budgets
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.pipeline.pipeline import Pipeline
 from edge_runtime.pipeline.policy import choose
 from edge_runtime.pipeline.succession import Lineup
@@ -93,8 +94,8 @@ def run(models: Models, video: Path, out: Path) -> Cost:
     """The pipeline of edge-run."""
     times = StageTimes()
     inside: Counter[str] = Counter()
-    times.watch(lambda stage, start_ns, end_ns, _: inside.update({stage: end_ns - start_ns}))
-    recogniser, _ = open_recogniser(models, observe=times)
+    times.watch(lambda found: inside.update({stage: int((p.ends - p.starts).sum()) for stage, p in found.items()}))
+    recogniser, _ = open_recogniser(models, observe=times.lap)
     source = TimedVideo(video)
     pipeline = Pipeline(
         source,
@@ -102,7 +103,7 @@ def run(models: Models, video: Path, out: Path) -> Cost:
         [JsonLines(str(out))],
         chosen=choose("block", live=False, hop=recogniser.hop, clip_length=recogniser.clip_length),
         times=times,
-        monitor=StageMonitor(Budgets.derive(recogniser.fps, recogniser.hop)),
+        monitor=StageMonitor(Budgets.derive(recogniser.fps, recogniser.hop), times),
     )
     wall, cpu = time.perf_counter(), time.process_time()
     frames = pipeline.run().frames["captured"]

@@ -17,7 +17,8 @@ from edge_runtime import __version__
 from edge_runtime.events import Event, Fault, Result, Segment, Start
 from edge_runtime.health import HealthMonitor
 from edge_runtime.pipeline.accounting import Account
-from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
+from edge_runtime.pipeline.budgets import WHOLE
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.report.device import Reading
 from edge_runtime.sinks.prometheus import Metrics, StageMetrics
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from edge_runtime.bench.replay import PacedSource, Recording
 from edge_runtime.pipeline.assembly import Models, open_recogniser
-from edge_runtime.pipeline.budgets import WHOLE, Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import WHOLE, Budgets
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.pipeline.pipeline import Pipeline
 from edge_runtime.pipeline.policy import PolicyName, choose
 from edge_runtime.pipeline.recogniser import Recogniser
@@ -44,7 +45,7 @@ class Engine:
     def open(cls, models: Models, *, hop: int | None, threads: int, provider: str, spin: bool) -> Engine:
         times = StageTimes()
         recogniser, providers = open_recogniser(
-            models, observe=times, hop=hop, threads=threads, provider=provider, spin=spin
+            models, observe=times.lap, hop=hop, threads=threads, provider=provider, spin=spin
         )
         return cls(models, recogniser, providers, times)
 
@@ -90,7 +91,7 @@ def single_stream(
     sinks: Sequence[Sink],
 ) -> dict[str, Any]:
     """The report of ``seconds`` of frames through the pipeline. Use an engine once: its stage times join this run."""
-    monitor = StageMonitor(budgets)
+    monitor = StageMonitor(budgets, engine.times)
     report = ReportSink(monitor, kind="bench", settings=settings, command=command)
     recogniser = engine.recogniser
     pipeline = Pipeline(

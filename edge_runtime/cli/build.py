@@ -14,8 +14,9 @@ from edge_runtime.memory import give_back
 from edge_runtime.models.zoo import in_precision
 from edge_runtime.pipeline.accounting import Account
 from edge_runtime.pipeline.assembly import Models, check_content, load_fallback, load_models, open_recogniser
-from edge_runtime.pipeline.budgets import Budgets, StageMonitor, read_overrides
+from edge_runtime.pipeline.budgets import Budgets, read_overrides
 from edge_runtime.pipeline.clock import StopFlag
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.pipeline.pipeline import Limits, Pipeline
 from edge_runtime.pipeline.policy import choose
 from edge_runtime.pipeline.recogniser import Recogniser
@@ -23,9 +24,9 @@ from edge_runtime.pipeline.succession import FALLBACK, Lineup, Muted, Successor,
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.segments import Hysteresis
 from edge_runtime.sources.base import Source
-from edge_runtime.sources.open import open_source
+from edge_runtime.sources.open import open_source, waits
 from edge_runtime.streams.observer import Observer
-from edge_runtime.streams.threads import choose_threads
+from edge_runtime.streams.threads import ThreadChoice, choose_threads
 from edge_runtime.systemd import Ward
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Prepared:
     traits: Traits  # of the models, and of any that take over; the hop is the one asked for
     lineup: Lineup
     times: StageTimes
-    threads: int
+    threads: ThreadChoice
 
     def open(self, stop: StopFlag, ward: Ward, before_outputs: Callable[[], None] = lambda: None) -> Pipeline:
         """Open the source, then the outputs, so that a source that fails leaves no file behind.
@@ -77,7 +78,7 @@ class Prepared:
     def _assemble(self, source: Source, stop: StopFlag, ward: Ward) -> Pipeline:
         options, info, main = self.options, source.info, self.lineup.recognisers["main"]
         fps = min(self.traits.frame_rate, info.fps or self.traits.frame_rate)
-        monitor = StageMonitor(Budgets.derive(fps, main.hop, options.deadline_ms, self.overrides))
+        monitor = StageMonitor(Budgets.derive(fps, main.hop, options.deadline_ms, self.overrides), self.times)
         account = Account()
         outputs = open_sinks(options, Run(info, main.labels, account, monitor, self.times), self.watch)
         ward.health = outputs.health
@@ -98,6 +99,7 @@ class Prepared:
             limits=Limits(options.max_frames, options.duration),
             account=account,
             stop=stop,
+            threads=self.threads.threads,
         )
 
     @property
@@ -116,7 +118,7 @@ class Prepared:
         if all(self.lineup.models.get(role) == about for role, about in described.items()):
             self.lineup.successor = None  # rolled back before it was warm
             return
-        observer = Muted(self.times)
+        observer = Muted(self.times.lap)
         recogniser, providers = _open_models(models, self.options, self.threads, observer)
         self.traits.check_same(_traits(models, recogniser), str(models.main.path))
         log.info("model %s: warming up beside the present one", models.main.path)
@@ -133,15 +135,15 @@ def prepare(options: argparse.Namespace) -> Prepared:
     overrides = read_overrides(options.budgets) if options.budgets else None
     watch = WatchOptions(options)
     models = _load(options)
-    threads = options.threads or choose_threads(models.main, hop=options.hop, provider=options.provider).threads
+    threads = _threads(models, options)
     times = StageTimes()
-    recogniser, providers = _open_models(models, options, threads, times)
+    recogniser, providers = _open_models(models, options, threads, times.lap)
     recognisers, described = {"main": recogniser}, models.described()
     if options.fallback_model:
         if options.policy not in ("auto", "degrade"):
             raise InputError(f"--fallback-model is for --policy degrade; --policy {options.policy} never turns to it")
         smaller = load_fallback(options.fallback_model, models)
-        recognisers["fallback"], theirs = _open_models(smaller, options, threads, times)
+        recognisers["fallback"], theirs = _open_models(smaller, options, threads, times.lap)
         described |= {FALLBACK + role: about for role, about in smaller.described().items()}
         providers |= {FALLBACK + stage: provider for stage, provider in theirs.items()}
     traits = _traits(models, recogniser)
@@ -159,11 +161,25 @@ def _load(options: argparse.Namespace) -> Models:
     return load_models(in_precision(_model(options), options.precision), options.head)
 
 
+def _threads(models: Models, options: argparse.Namespace) -> ThreadChoice:
+    """As many as asked for, in one lane; else what a measurement says."""
+    if options.threads:
+        return ThreadChoice(options.threads, 1, {})
+    waiting = options.policy == "block" or (options.policy == "auto" and waits(options))
+    return choose_threads(models.main, hop=options.hop, provider=options.provider, waiting=waiting)
+
+
 def _open_models(
-    models: Models, options: argparse.Namespace, threads: int, observe: Observer
+    models: Models, options: argparse.Namespace, threads: ThreadChoice, observe: Observer
 ) -> tuple[Recogniser, dict[str, str]]:
     return open_recogniser(
-        models, observe=observe, hop=options.hop, threads=threads, provider=options.provider, spin=options.spin
+        models,
+        observe=observe,
+        hop=options.hop,
+        threads=threads.threads,
+        lanes=threads.lanes,
+        provider=options.provider,
+        spin=options.spin,
     )
 
 

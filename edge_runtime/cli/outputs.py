@@ -16,7 +16,7 @@ from edge_runtime.redaction import redact
 
 if TYPE_CHECKING:
     from edge_runtime.pipeline.accounting import Account
-    from edge_runtime.pipeline.budgets import StageMonitor
+    from edge_runtime.pipeline.monitor import StageMonitor
     from edge_runtime.pipeline.timing import StageTimes
     from edge_runtime.sinks.base import Sink
     from edge_runtime.sources.base import SourceInfo
@@ -83,9 +83,7 @@ def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> Non
     if options.trace:
         from edge_runtime.report.trace import Trace
 
-        trace = Trace(options.trace)
-        run.times.watch(trace.watch)
-        sinks.append(trace)
+        sinks.append(Trace(options.trace, run.times))
     if options.out:
         from edge_runtime.sinks.jsonl import JsonLines
 

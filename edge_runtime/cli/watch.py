@@ -15,7 +15,7 @@ from edge_runtime.toml import read_toml
 if TYPE_CHECKING:  # as in run.py: --help needs none of these
     from edge_runtime.health import HealthMonitor, Thresholds
     from edge_runtime.pipeline.accounting import Account
-    from edge_runtime.pipeline.budgets import StageMonitor
+    from edge_runtime.pipeline.monitor import StageMonitor
     from edge_runtime.sinks.base import Sink
     from edge_runtime.sinks.spool import Spool
     from edge_runtime.telemetry import Telemetry

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 from edge_runtime.errors import InputError
 from edge_runtime.models.file import ModelFile
-from edge_runtime.models.metadata import RtStgcnMetadata
+from edge_runtime.models.metadata import HeadMetadata, LstrMetadata, RtStgcnMetadata
 from edge_runtime.models.session import DEVICE_MEMORY
-from edge_runtime.models.zoo import head_beside, open_model
-from edge_runtime.pipeline.clock import Clock, system_clock
-from edge_runtime.pipeline.head import RegionHead
+from edge_runtime.models.zoo import HEAD_FILES, head_beside, open_model
+from edge_runtime.pipeline.head import Alone, Gcn, RegionHead
 from edge_runtime.pipeline.recogniser import PictureRecogniser, Recogniser, SkeletonRecogniser
-from edge_runtime.streams import Observer, RtStgcnBatch, open_motion_stream
+from edge_runtime.streams import LstrStream, Observer, RtStgcnBatch, open_motion_stream
 
 Content = Literal["image", "skeleton"]
 
@@ -40,13 +39,13 @@ class Models:
     def labels(self) -> tuple[str, ...]:
         """What they can recognise; nothing without a head."""
         graph = self.main.metadata if self.head is None else self.head.metadata
-        return graph.labels if isinstance(graph, RtStgcnMetadata) else ()
+        return graph.labels if isinstance(graph, HeadMetadata) else ()
 
     @property
     def delay(self) -> int:
         """Steps between the moment a result speaks of and the moment it is known."""
         graph = self.main.metadata if self.head is None else self.head.metadata
-        return graph.delay if isinstance(graph, RtStgcnMetadata) else 0
+        return graph.delay if isinstance(graph, HeadMetadata) else 0
 
     def described(self) -> dict[str, Any]:
         """What the start event says of them, by role."""
@@ -75,12 +74,14 @@ def load_models(model: str | Path, head: str | None) -> Models:
         if head not in (None, "none"):
             raise InputError(f"--head {head}: {main.path} is a graph network itself and takes no head")
         return Models(main, None)
+    if isinstance(main.metadata, LstrMetadata):
+        raise InputError(f"{main.path}: an LSTR is a head; give its IMFE with --model and this file with --head")
     if head == "none":
         return Models(main, None)
     found = head or head_beside(main.path)
     if found is None:
         raise InputError(
-            f"{main.path}: no rtstgcn.onnx lies beside it to name actions; "
+            f"{main.path}: no {' or '.join(HEAD_FILES)} lies beside it to name actions; "
             "give one with --head, or --head none to emit features"
         )
     head_file = open_model(found)
@@ -89,14 +90,16 @@ def load_models(model: str | Path, head: str | None) -> Models:
 
 
 def _check_fit(main: ModelFile, head: ModelFile) -> None:
-    assert not isinstance(main.metadata, RtStgcnMetadata)
-    if not isinstance(head.metadata, RtStgcnMetadata):
-        raise InputError(f"--head {head.path}: expected an RT-ST-GCN, found a model of kind '{head.metadata.kind}'")
-    if head.metadata.source != "regions":
+    assert not isinstance(main.metadata, HeadMetadata)
+    if not isinstance(head.metadata, HeadMetadata):
+        raise InputError(
+            f"--head {head.path}: expected an RT-ST-GCN or LSTR, found a model of kind '{head.metadata.kind}'"
+        )
+    if isinstance(head.metadata, RtStgcnMetadata) and head.metadata.source != "regions":
         raise InputError(f"--head {head.path}: it takes a {head.metadata.source}, not an IMFE's regions")
     rows, columns = main.metadata.region_grid
     given = (main.metadata.feature_dim, rows * columns)
-    wanted = (head.metadata.in_channels, head.metadata.graph.num_node)
+    wanted = head.metadata.input_shape
     if given != wanted:
         raise InputError(
             f"--head {head.path}: takes (channels, regions) = {wanted}, {main.path} gives {given}; "
@@ -141,7 +144,7 @@ def open_recogniser(
     threads: int = 1,
     provider: str = "cpu",
     spin: bool = False,
-    clock: Clock = system_clock,
+    lanes: int = 1,
 ) -> tuple[Recogniser, dict[str, str]]:
     """The recogniser of ``models``, and the provider that each stage really runs on.
 
@@ -163,24 +166,31 @@ def open_recogniser(
             return gcn
 
         return SkeletonRecogniser(make_gcn, metadata), ran
+    assert not isinstance(metadata, LstrMetadata)  # load_models refuses it
     period = _period(models)
     if hop is None and period is not None:
         hop = max((own for own in metadata.hops if period % own == 0), default=None)
-    imfe = open_motion_stream(models.main, hop=hop, threads=threads, provider=provider, spin=spin, observer=observe)
+    imfe = open_motion_stream(
+        models.main, hop=hop, threads=threads, provider=provider, spin=spin, lanes=lanes, observer=observe
+    )
     providers = dict(imfe.providers)
-    head: tuple[RegionHead, RtStgcnMetadata] | None = None
+    head: tuple[RegionHead, HeadMetadata] | None = None
     if models.head is not None and period is not None:
         if max(period, imfe.hop) % min(period, imfe.hop):
             raise InputError(
                 f"--hop {imfe.hop}: {models.head.path} was trained on clips {period} frames apart; "
                 "give a divisor or a multiple of it"
             )
-        gcns = [RtStgcnBatch(models.head, 1, **graph_options) for _ in range(max(1, period // imfe.hop))]
-        rows, columns = metadata.region_grid
-        head = (RegionHead(gcns, (metadata.feature_dim, rows * columns), period), gcns[0].metadata)
+        heads = [_open_head(models.head, graph_options) for _ in range(max(1, period // imfe.hop))]
+        gcns: list[Gcn] = [Alone(one) if isinstance(one, LstrStream) else one for one in heads]
+        head = (RegionHead(gcns, heads[0].metadata.input_shape, period), heads[0].metadata)
         head[0].run_at(imfe.hop)
-        providers.update(gcns[0].providers)
-    return PictureRecogniser(imfe, metadata, head, observe=observe, clock=clock), providers
+        providers.update(heads[0].providers)
+    return PictureRecogniser(imfe, metadata, head, observe=observe), providers
+
+
+def _open_head(file: ModelFile, options: dict[str, Any]) -> RtStgcnBatch | LstrStream:
+    return LstrStream(file, **options) if isinstance(file.metadata, LstrMetadata) else RtStgcnBatch(file, 1, **options)
 
 
 def _period(models: Models) -> int | None:

@@ -28,7 +28,7 @@ MAX_EVENTS = 1024  # some minutes of results, about 1 MB
 MAX_PICTURES = 4  # 25 MB each at 4K
 
 Delivered = Callable[[Event, int, int], None]
-"""Told of every event a sink has taken: the event, when it was queued and when it was done, ns."""
+"""Told of every event a sink has taken, on that sink's thread: the event, when it was queued and when done, ns."""
 
 
 @dataclass(slots=True)
@@ -170,14 +170,8 @@ class Fanout:
     def __init__(
         self, sinks: Sequence[Sink], *, lossless: bool, clock: Clock, stop: StopFlag, delivered: Delivered
     ) -> None:
-        one_at_a_time = threading.Lock()
-
-        def in_turn(event: Event, queued_ns: int, done_ns: int) -> None:
-            with one_at_a_time:
-                delivered(event, queued_ns, done_ns)
-
         self._stop = stop
-        self._workers = [Worker(sink, lossless=lossless, clock=clock, stop=stop, delivered=in_turn) for sink in sinks]
+        self._workers = [Worker(sink, lossless=lossless, clock=clock, stop=stop, delivered=delivered) for sink in sinks]
         self._showing = [worker for worker in self._workers if worker.shows_pictures]
 
     def emit(self, event: Event) -> None:

@@ -14,18 +14,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from edge_runtime import __version__
 from edge_runtime.errors import SourceLostError
 from edge_runtime.events import Event, Fault, Features, Result, Segment, Start, Summary
 from edge_runtime.pipeline import policy
 from edge_runtime.pipeline.accounting import Account, AccountingError
-from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
+from edge_runtime.pipeline.budgets import WHOLE
 from edge_runtime.pipeline.clock import Clock, StopFlag, system_clock
 from edge_runtime.pipeline.fanout import Fanout
 from edge_runtime.pipeline.handover import Handover
 from edge_runtime.pipeline.head import Opinion
+from edge_runtime.pipeline.lookahead import Incoming, Seen
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.pipeline.policy import Governor, Policy
 from edge_runtime.pipeline.recogniser import event_of
 from edge_runtime.pipeline.succession import Lineup, Successor
@@ -61,8 +65,9 @@ class Pipeline:
         source: opened; closed by the run.
         lineup: ``main``, and ``fallback`` where the policy has levels that use it; a successor takes its place there.
         sinks: opened; closed by the run.
-        times: told of every stage that ran; the recognisers' observer too.
-        monitor: keeps them, and knows the budgets.
+        times: the stopwatch; its `lap` observes the recognisers.
+        monitor: watches it, and knows the budgets.
+        threads: inside an operator, for the start event.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Pipeline:
         clock: Clock = system_clock,
         account: Account | None = None,
         stop: StopFlag | None = None,
+        threads: int = 1,
     ) -> None:
         self._source = source
         self._lineup = lineup
@@ -88,13 +94,17 @@ class Pipeline:
         self._limits = limits or Limits()
         self._times = times
         self._monitor = monitor
-        times.watch(lambda stage, start_ns, end_ns, frame: monitor.record(stage, end_ns - start_ns, frame))
         self._rate = Rate.matching(main.fps, source.info.fps)
         self._sampler = FrameSampler(self._rate)
         self._segmenter = Segmenter(hysteresis or Hysteresis(), main.background)
         self._governor = Governor(chosen, monitor.budgets.ns(WHOLE))
         self.account = account or Account()
         self._handover = Handover(self.account, self._governor)
+        # Lanes serve frames that wait. Of a camera the newest may, and lanes would only make it older.
+        looks = [partial(self._look, lane) for lane in range(len(main.lookers))] if chosen.name == "block" else []
+        self._start_lanes = partial(Incoming, self._handover, looks, self.account)
+        self._lanes = max(1, len(looks))
+        self._threads = threads
         self._fanout = Fanout(
             sinks, lossless=chosen.name == "block", clock=clock, stop=self._stop, delivered=self._delivered
         )
@@ -123,11 +133,12 @@ class Pipeline:
         self._begun_ns = self._clock()
         self._emit(self._start())
         self._thread.start()
+        incoming = self._start_lanes()
         try:
-            self._recognise()
+            self._recognise(incoming)
         except Exception as error:
             self._fail(error)
-        summary = self._finish()
+        summary = self._finish(incoming)
         if self._failure is not None:
             raise self._failure
         return summary
@@ -191,11 +202,11 @@ class Pipeline:
 
     # ---- inference, on the caller's thread
 
-    def _recognise(self) -> None:
-        while self._stop.reason is None and not self._handover.over:
-            frame = self._handover.take()
-            if frame is not None:
-                self._process(frame)
+    def _recognise(self, incoming: Incoming) -> None:
+        while self._stop.reason is None and not incoming.over:
+            taken = incoming.take()
+            if taken is not None:
+                self._process(*taken)
             self._check_time()
         if self._stop.reason in (None, "duration"):
             self._tell_owed()
@@ -205,10 +216,15 @@ class Pipeline:
         if limit is not None and self._source.info.live and self._clock() - self._begun_ns >= limit * 1e9:
             self._stop.request("duration")
 
-    def _process(self, frame: Frame) -> None:
-        self._times.frame = frame.index
-        self._times("capture", frame.captured_ns, self._clock())
+    def _look(self, lane: int, frame: Frame) -> Seen | None:
+        """On a lane's thread: what the network that answers now sees of a frame before its turn."""
+        lookers = self._recogniser.lookers
+        return lookers[lane](frame) if lane < len(lookers) else None
+
+    def _process(self, frame: Frame, looked: Future[Seen | None] | None = None) -> None:
         self._mend_gap(frame)
+        if looked is None:
+            self._times.take(frame.index, frame.captured_ns)
         level, clip_length = self._governor.level, self._recogniser.clip_length
         successor = self._lineup.successor  # another thread may offer a newer one at any time
         if policy.skips(level, clip_length, self._rate.fps, frame.t, self._last_result_t):
@@ -218,19 +234,29 @@ class Pipeline:
             self.account.dropped("skipped")
             return
         try:
-            opinions = self._recogniser.step(frame)
+            opinions = self._step(frame, looked)
         except Exception:
             self.account.dropped("failed")
             raise
         self.account.processed()
         if opinions:
             known_ns = self._clock()
-            self._times(WHOLE, frame.captured_ns, known_ns)
+            self._times.whole(WHOLE, frame.captured_ns, known_ns)
             self._last_result_t = frame.t
             self._tell(opinions, known_ns - frame.captured_ns)
             self._govern(frame, known_ns)
         if successor is not None and self._recogniser is self._lineup.recognisers["main"]:
             self._warm_up(successor, frame, bool(opinions))
+
+    def _step(self, frame: Frame, looked: Future[Seen | None] | None) -> list[Opinion]:
+        if looked is None:
+            return self._recogniser.step(frame)
+        seen = looked.result()
+        if seen is None:
+            self._times.take(frame.index, frame.captured_ns)
+            return self._recogniser.step(frame)
+        self._times.join(frame.index, seen.passes)
+        return self._recogniser.follow(frame, seen)
 
     def _warm_up(self, successor: Successor, frame: Frame, hop_complete: bool) -> None:
         if successor.recogniser.hop != self._recogniser.hop:  # policy degrade has lengthened it, or shortened it again
@@ -287,6 +313,7 @@ class Pipeline:
         """The opinions that a delayed network still owes of frames up to ``last`` (default: the newest)."""
         last = last or self._last
         if last is not None:
+            self._times.resume()
             self._tell(self._recogniser.flush(), self._clock() - last.captured_ns)
 
     # ---- events, to all sinks
@@ -321,6 +348,8 @@ class Pipeline:
             fps=self._recogniser.fps,
             policy=self._governor.policy.name,
             background=self._recogniser.background,
+            threads=self._threads,
+            lanes=self._lanes,
         )
 
     # ---- the end
@@ -331,8 +360,8 @@ class Pipeline:
             self._failure = error
         self._stop.request("source-lost" if isinstance(error, SourceLostError) else "error")
 
-    def _finish(self) -> Summary:
-        self._handover.abandon()
+    def _finish(self, incoming: Incoming) -> Summary:
+        incoming.abandon()
         self._source.interrupt()
         self._thread.join(CAPTURE_END_S)
         self._emit_all(self._segmenter.finish())

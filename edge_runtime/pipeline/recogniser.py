@@ -14,11 +14,12 @@ import numpy.typing as npt
 from edge_runtime.errors import InputError
 from edge_runtime.events import Features, Result
 from edge_runtime.models.clip import ClipMetadata
-from edge_runtime.models.metadata import ImfeMetadata, RtStgcnMetadata
-from edge_runtime.pipeline.clock import Clock
+from edge_runtime.models.metadata import HeadMetadata, ImfeMetadata, RtStgcnMetadata
 from edge_runtime.pipeline.head import Floats, Gcn, Head, Opinion, RegionHead
+from edge_runtime.pipeline.lookahead import Look, Looker, Seen
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.sources.base import Frame
+from edge_runtime.streams import ImfeOutput, ImfeStream
 from edge_runtime.streams.observer import Observer
 
 TOP = 5
@@ -56,8 +57,17 @@ class Recogniser(Protocol):
         """A frame was left out on purpose, between two clips: the next frame begins a new clip."""
         ...
 
+    @property
+    def lookers(self) -> Sequence[Look]:
+        """Ways to see a frame before its turn, each for a thread of its own; none where one at a time is best."""
+        ...
+
     def step(self, frame: Frame) -> list[Opinion]:
         """Raises InputError when the frame is not what the network takes."""
+        ...
+
+    def follow(self, frame: Frame, seen: Seen) -> list[Opinion]:
+        """As ``step``, of a frame that was seen by a looker."""
         ...
 
     def flush(self) -> list[Opinion]:
@@ -83,16 +93,15 @@ class Imfe(Protocol):
 
 
 class PictureRecogniser:
-    """Pictures -> IMFE -> graph network on its regions, or the bare feature where there is no head."""
+    """Pictures -> IMFE -> head on its regions, or the bare feature where there is no head."""
 
     def __init__(
         self,
         imfe: Imfe,
         metadata: ImfeMetadata | ClipMetadata,
-        head: tuple[RegionHead, RtStgcnMetadata] | None,
+        head: tuple[RegionHead, HeadMetadata] | None,
         *,
         observe: Observer,
-        clock: Clock,
     ) -> None:
         self.fps = metadata.fps
         self.labels: tuple[str, ...] = head[1].labels if head else ()
@@ -102,7 +111,10 @@ class PictureRecogniser:
         self._head = head[0] if head else None
         self._preprocess = Preprocessor(metadata.height, metadata.width)
         self._observe = observe
-        self._clock = clock
+        self.lookers: Sequence[Look] = [
+            Looker(imfe, Preprocessor(metadata.height, metadata.width), encode)
+            for encode in (imfe.encoders if isinstance(imfe, ImfeStream) else ())
+        ]
 
     @property
     def hop(self) -> int:
@@ -122,10 +134,16 @@ class PictureRecogniser:
         self._imfe.reset()
 
     def step(self, frame: Frame) -> list[Opinion]:
-        begun = self._clock()
         rgb = self._preprocess(frame.data)
-        self._observe("preprocess", begun, self._clock())
-        out = self._imfe.step(rgb)
+        self._observe("preprocess")
+        return self._opinions(frame, self._imfe.step(rgb))
+
+    def follow(self, frame: Frame, seen: Seen) -> list[Opinion]:
+        if not isinstance(self._imfe, ImfeStream) or seen.by is not self._imfe:  # a model that has been replaced
+            return self.step(frame)
+        return self._opinions(frame, self._imfe.follow(seen.fmap))
+
+    def _opinions(self, frame: Frame, out: ImfeOutput | None) -> list[Opinion]:
         if out is None:
             return []
         if self._head is None:
@@ -155,6 +173,7 @@ class SkeletonRecogniser:
 
     hop = 1
     clip_length = 1
+    lookers: Sequence[Look] = ()  # a sample has nothing that could be done before its turn
 
     def __init__(self, make_gcn: Callable[[int], Gcn], metadata: RtStgcnMetadata) -> None:
         """``make_gcn(bodies)`` opens the network with that many states."""
@@ -186,10 +205,13 @@ class SkeletonRecogniser:
             self._head = Head(self._make_gcn(self._bodies))
         if self._bodies == 1:
             return self._head.step(x, [(frame.index, frame.t)])
-        there = [self._follow(body, x[body], frame.t) for body in range(self._bodies)]
+        there = [self._track(body, x[body], frame.t) for body in range(self._bodies)]
         return self._head.step(x, [(frame.index, frame.t) if present else None for present in there])
 
-    def _follow(self, body: int, x: Floats, t: float) -> bool:
+    def follow(self, frame: Frame, seen: Seen) -> list[Opinion]:
+        return self.step(frame)
+
+    def _track(self, body: int, x: Floats, t: float) -> bool:
         """Whether a body is there; what is unknown of it becomes NaN, which the network holds."""
         if np.any(np.nan_to_num(x)):
             if body not in self._seen_at:

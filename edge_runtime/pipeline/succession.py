@@ -30,9 +30,9 @@ class Muted:
         self.listening = False
         self._observer = observer
 
-    def __call__(self, stage: str, start_ns: int, end_ns: int) -> None:
+    def __call__(self, stage: str) -> None:
         if self.listening:
-            self._observer(stage, start_ns, end_ns)
+            self._observer(stage)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Latency distributions of constant size: one for the whole run, one for the recent past.
+"""A latency distribution of constant size, however many durations it has counted.
 
 `LatencyHistogram` has log-linear buckets, as HdrHistogram does. Durations below 128 ns have a bucket each; above,
 every power of two is cut into 64 buckets of equal width::
@@ -20,8 +20,11 @@ import math
 from array import array
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 RELATIVE_ERROR = 1 / 128
-MAX_NS = (1 << 42) - 1  # 73 minutes; anything longer is counted there, its exact value shows in the maximum
+MAX_NS = (1 << 42) - 1  # 73 minutes; anything longer counts as that, its exact value shows in the maximum
 P999_MIN_SAMPLES = 1000  # below, the 99.9th percentile is the maximum under another name
 
 _BUCKETS = (42 - 6 + 1) << 6  # 128 of width 1, then 64 for each further bit of MAX_NS
@@ -40,10 +43,11 @@ class LatencyHistogram:
     A reader beside the writer may see one record half done; it is off by that one sample.
     """
 
-    __slots__ = ("_counts", "_square_sum", "max_ns", "min_ns", "n", "sum_ns")
+    __slots__ = ("_counts", "_square_sum", "_vector", "max_ns", "min_ns", "n", "sum_ns")
 
     def __init__(self) -> None:
         self._counts = array("q", bytes(8 * _BUCKETS))
+        self._vector = np.frombuffer(self._counts, np.int64)  # the same memory: quick for many, the array for one
         self._square_sum = 0
         self.n = 0
         self.sum_ns = 0
@@ -52,19 +56,31 @@ class LatencyHistogram:
 
     def record(self, ns: int) -> None:
         """Count one duration. Retains no memory. A negative one (a clock that is not ours) counts as 0."""
-        if ns < 0:
-            ns = 0
         if ns > self.max_ns:
             self.max_ns = ns
+        ns = min(max(ns, 0), MAX_NS)
         if ns < self.min_ns or not self.n:
             self.min_ns = ns
         self.n += 1
         self.sum_ns += ns
         self._square_sum += ns * ns
-        if ns > MAX_NS:
-            ns = MAX_NS
         shift = ns.bit_length() - 7  # the top 7 bits choose the bucket, the rest are forgotten
         self._counts[(shift << 6) + (ns >> shift) if shift > 0 else ns] += 1
+
+    def record_all(self, ns: npt.NDArray[np.int64]) -> None:
+        """Count many durations, as `record` does one: of 512 together each takes a tenth of the time."""
+        if not len(ns):
+            return
+        self.max_ns = max(self.max_ns, int(ns.max()))
+        ns = np.clip(ns, 0, MAX_NS)
+        low = int(ns.min())
+        self.min_ns = min(self.min_ns, low) if self.n else low
+        self.n += len(ns)
+        self.sum_ns += int(ns.sum())
+        high, rest = ns >> 24, ns & ((1 << 24) - 1)  # so that no product, and no sum of 30,000, exceeds 63 bits
+        self._square_sum += (int(high @ high) << 48) + (int(high @ rest) << 25) + int(rest @ rest)
+        shift = np.maximum(np.frexp(ns)[1] - 7, 0)  # frexp's exponent is the bit length, exact below 2**53
+        np.add.at(self._vector, (shift << 6) + (ns >> shift), 1)
 
     def merge(self, other: LatencyHistogram) -> None:
         """Add another histogram's samples to this one."""
@@ -75,9 +91,7 @@ class LatencyHistogram:
         self.n += other.n
         self.sum_ns += other.sum_ns
         self._square_sum += other._square_sum
-        for bucket, count in enumerate(other._counts):
-            if count:
-                self._counts[bucket] += count
+        self._vector += other._vector
 
     def percentile(self, percent: float) -> float | None:
         """The ``percent``-th percentile in ns, within `RELATIVE_ERROR`; None when nothing was recorded."""
@@ -86,13 +100,11 @@ class LatencyHistogram:
         if not self.n:
             return None
         rank = math.ceil(self.n * percent / 100)
-        seen = 0
-        for bucket, count in enumerate(self._counts):
-            seen += count
-            if seen >= rank:
-                lower, upper = _bounds(bucket)
-                return min(max((lower + upper) / 2, self.min_ns), self.max_ns)
-        return float(self.max_ns)  # the writer was between n and its bucket
+        bucket = int(np.searchsorted(np.cumsum(self._vector), rank))
+        if bucket == _BUCKETS:  # the writer was between n and its bucket
+            return float(self.max_ns)
+        lower, upper = _bounds(bucket)
+        return min(max((lower + upper) / 2, self.min_ns), self.max_ns)
 
     @property
     def p999(self) -> float | None:
@@ -110,33 +122,5 @@ class LatencyHistogram:
 
     def buckets(self) -> Iterator[tuple[int, int, int]]:
         """``(lower_ns, upper_ns, count)`` of each bucket that holds a sample; both bounds belong to it."""
-        for bucket, count in enumerate(self._counts):
-            if count:
-                yield (*_bounds(bucket), count)
-
-
-class SlidingWindow:
-    """The last ``size`` durations themselves: percentiles of the recent past are exact, and sorted only when asked."""
-
-    __slots__ = ("_next", "_ring", "n", "size")
-
-    def __init__(self, size: int = 512) -> None:
-        self.size = size
-        self.n = 0  # recorded so far, also those that have left
-        self._next = 0
-        self._ring = array("q", bytes(8 * size))
-
-    def record(self, ns: int) -> None:
-        """Push one duration; the oldest leaves. Retains no memory."""
-        self._ring[self._next] = ns
-        self._next = (self._next + 1) % self.size
-        self.n += 1
-
-    def samples(self) -> list[int]:
-        """The window, ascending."""
-        return sorted(self._ring[: min(self.n, self.size)])
-
-    def percentile(self, percent: float) -> int | None:
-        """Nearest-rank percentile in ns of the last ``size`` durations; None before the first."""
-        samples = self.samples()
-        return samples[math.ceil(len(samples) * percent / 100) - 1] if samples else None
+        for bucket in np.flatnonzero(self._vector).tolist():
+            yield (*_bounds(bucket), self._counts[bucket])

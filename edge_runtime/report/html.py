@@ -21,6 +21,7 @@ STAGE_MEANS = {
     "imfe.motion": "two feature maps to their motion",
     "imfe.head": "the clip's motion to features, once a hop; with a clip model, which does not stream, all of it",
     "rtstgcn": "graph network: one step, once a hop",
+    "lstr": "LSTR: one step, once a hop",
     "sinks": "a result waiting for, and in, its outputs",
     WHOLE: "from the timestamp of a result's last frame until the result is known",
 }

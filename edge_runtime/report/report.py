@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.events import Start, Summary
-from edge_runtime.pipeline.budgets import StageMonitor
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.report import html
 from edge_runtime.report.device import Facts, Reading, rss_slope_mb_per_hour
 from edge_runtime.report.histogram import LatencyHistogram

@@ -11,7 +11,8 @@ from typing import Any
 
 from edge_runtime.errors import InputError
 from edge_runtime.events import Event, Fault, Features, Result, Start, Summary
-from edge_runtime.pipeline.budgets import WHOLE, StageMonitor
+from edge_runtime.pipeline.budgets import WHOLE
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.report import report
 from edge_runtime.report.device import Device, Reading
 from edge_runtime.report.histogram import LatencyHistogram

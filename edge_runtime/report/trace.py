@@ -7,20 +7,21 @@
     sinks                                          [==]   a result from being known until its outputs have it
     capture_to_result   [=========================]
 
-``Trace`` is two things. As a watcher of stage times it only appends to a list, from whatever thread a stage runs on;
-as a sink it writes what has gathered, on its own thread, so that no disk is waited for where frames are.
+``Trace`` is two things. As a watcher of the stage times it gathers, on whatever thread they are delivered; as a sink it
+has them delivered and writes them, on its own thread, so that no disk is waited for where frames are.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from edge_runtime.errors import InputError
 from edge_runtime.events import Event, Fault, Features, Result, Start
+from edge_runtime.pipeline.timing import Passes, StageTimes
 
 # Spans that wait for the sink's thread, some minutes of them: beyond, the oldest are left out and counted.
 _MOST_WAITING = 100_000
@@ -39,26 +40,29 @@ class Trace:
 
     name = "trace"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, times: StageTimes) -> None:
         try:
             self._file: TextIO = path.open("w", encoding="utf-8")
         except OSError as error:
             raise InputError(f"--trace {path}: {error.strerror}; name a file that can be written") from error
         self._spans: deque[tuple[str, int, int, int]] = deque(maxlen=_MOST_WAITING)
-        self._seen = itertools.count()  # of spans; its next() is atomic, += is not
+        self._seen = 0  # spans
         self._written = 0
         self._last_us = 0.0
         self._separator = "[\n"
         self._write({"name": "process_name", "ph": "M", "args": {"name": "edge_runtime"}})
         self._write({"name": "thread_name", "ph": "M", "tid": _NETWORK_THREAD, "args": {"name": "network"}})
+        self._times = times
+        times.watch(self._gather)
 
-    def watch(self, stage: str, start_ns: int, end_ns: int, frame: int) -> None:
-        """One stage of one frame. Any thread; about 0.2 microseconds."""
-        self._spans.append((stage, start_ns, end_ns, frame))
-        next(self._seen)
+    def _gather(self, found: Mapping[str, Passes]) -> None:
+        for stage, passes in found.items():
+            spans = zip(passes.starts.tolist(), passes.ends.tolist(), passes.frames.tolist(), strict=True)
+            self._spans.extend((stage, *span) for span in spans)
+            self._seen += len(passes.frames)
 
     def emit(self, event: Event) -> None:
-        """Write the stages gathered so far, then the event as a mark at the time of the last of them."""
+        """Write the stages gathered so far, then the event as a mark at the time at which the last of them ended."""
         self._write_spans()
         if isinstance(event, Start):
             self._write({"name": "process_labels", "ph": "M", "args": {"labels": event.source}})
@@ -67,17 +71,18 @@ class Trace:
 
     def close(self) -> None:
         self._write_spans()
-        left_out = next(self._seen) - self._written
+        left_out = self._seen - self._written
         if left_out:
             self._write({"name": f"{left_out} spans left out", "ph": "i", "ts": self._last_us, "s": "g"})
         self._file.write("\n]\n")
         self._file.close()
 
     def _write_spans(self) -> None:
+        self._times.deliver()
         while self._spans:
             stage, start_ns, end_ns, frame = self._spans.popleft()
             self._written += 1
-            self._last_us = end_ns / 1e3
+            self._last_us = max(self._last_us, end_ns / 1e3)
             if stage in _OVERLAPPING:
                 same = {"name": stage, "cat": _OVERLAPPING[stage], "id": frame, "args": {"frame": frame}}
                 self._write({**same, "ph": "b", "ts": start_ns / 1e3})

@@ -1,23 +1,22 @@
-"""How a stream tells the outside what each stage took, without knowing who asks."""
+"""How a stream tells the outside that a stage has ended, without knowing who asks or what the time is."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from edge_runtime.models.session import Binding
 
-Observer = Callable[[str, int, int], None]
-"""Called after each stage with its name (``imfe.encoder``, ``imfe.motion``, ``imfe.head``, ``imfe.clip``,
-``rtstgcn``), start and end in monotonic nanoseconds, on the thread that called ``step``."""
+Observer = Callable[[str], None]
+"""Called as each stage ends with its name (``imfe.encoder``, ``imfe.motion``, ``imfe.appearance``, ``imfe.head``,
+``imfe.clip``, ``rtstgcn``, ``lstr``), on the thread that called ``step``. A stage begins where ``step`` was called, or
+where the one before it ended: between them lies nothing but handing a tensor on."""
 
 
-def ignore(stage: str, start_ns: int, end_ns: int) -> None:
+def ignore(stage: str) -> None:
     """The observer of a stream that nobody watches."""
 
 
 def run_stage(binding: Binding, stage: str, observer: Observer) -> None:
     """Run what is bound and tell the observer."""
-    start_ns = time.monotonic_ns()
     binding.run()
-    observer(stage, start_ns, time.monotonic_ns())
+    observer(stage)

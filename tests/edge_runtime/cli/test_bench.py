@@ -128,7 +128,7 @@ def test_slower_than_an_earlier_report_fails(
         (["--model", "none.onnx", "--out", "x"], "model 'none.onnx': no such file"),
         (["--model", "IMFE", "--out", "x", "--fail-above", "much"], "expected a share such as 5% or 0.05"),
         (["--model", "IMFE", "--out", "x", "--duration", "0"], "expected a number above 0, found '0'"),
-        (["--model", "IMFE", "--out", "x"], "no rtstgcn.onnx lies beside it"),
+        (["--model", "IMFE", "--out", "x"], "lies beside it to name actions"),
         (["--model", "IMFE", "--head", "none", "--out", "x", "--compare", "none.json"], "none.json: No such file"),
         (["--model", "IMFE", "--head", "none", "--out", "x", "--video", "none.mp4"], "none.mp4: no such file"),
         (["--model", "IMFE", "--head", "none", "--out", "x", "--skeleton", "joints.npy"], "takes pictures"),

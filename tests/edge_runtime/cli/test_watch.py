@@ -27,7 +27,9 @@ import pytest
 
 from edge_runtime.cli.watch import WatchOptions
 from edge_runtime.pipeline.accounting import Account
-from edge_runtime.pipeline.budgets import Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import Budgets
+from edge_runtime.pipeline.monitor import StageMonitor
+from edge_runtime.pipeline.timing import StageTimes
 from tests.edge_runtime.cli.conftest import Inputs, Ran
 from tests.edge_runtime.http_camera import HttpCamera
 from tests.edge_runtime.sinks.live import FakeRun
@@ -271,7 +273,7 @@ def test_cameras_of_a_site_share_a_broker_and_a_disk(tmp_path: Path, monkeypatch
     sinks = []
     for name in ("front", "yard"):
         options = Namespace(name=name, budgets=None, serve=None, mqtt="mqtt://127.0.0.1:9/site", webhook=None)
-        watching = WatchOptions(options).open(StageMonitor(Budgets.derive(30, 6)), Account())
+        watching = WatchOptions(options).open(StageMonitor(Budgets.derive(30, 6), StageTimes()), Account())
         sinks += [sink for sink in watching.sinks if isinstance(sink, mqtt.MqttSink)]
     assert [sink._broker.prefix for sink in sinks] == ["site/front", "site/yard"]
     assert len({sink._client._client_id for sink in sinks}) == 2

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.events import Event, Fault, Result, Segment, Start, Summary
-from edge_runtime.pipeline.budgets import Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import Budgets
 from edge_runtime.pipeline.clock import StopFlag, system_clock
 from edge_runtime.pipeline.head import Opinion
+from edge_runtime.pipeline.lookahead import Seen
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.pipeline.pipeline import Limits, Pipeline
 from edge_runtime.pipeline.policy import PolicyName, choose
 from edge_runtime.pipeline.succession import Lineup
@@ -79,6 +81,8 @@ class FakeRecogniser:
     seen: list[int] = field(default_factory=list)
     resets: int = 0
     skips: int = 0
+    lookers: Sequence[Callable[[Frame], Seen]] = ()
+    followed: list[int] = field(default_factory=list)
 
     def run_at(self, hop: int) -> None:
         self.hop = hop
@@ -92,6 +96,10 @@ class FakeRecogniser:
         if len(self.seen) % self.hop:
             return []
         return [Opinion(frame.index, frame.t, np.array([0.9, 0.1], np.float32))]
+
+    def follow(self, frame: Frame, seen: Seen) -> list[Opinion]:
+        self.followed.append(seen.fmap)
+        return self.step(frame)
 
     def flush(self) -> list[Opinion]:
         owed, self.owed = self.owed, ()
@@ -174,13 +182,14 @@ def pipeline(
         clip_length=recogniser.clip_length,
         fallback=fallback is not None,
     )
+    times = StageTimes()
     return Pipeline(
         source,
         lineup or Lineup({"main": recogniser, **({"fallback": fallback} if fallback else {})}),
         sinks,
         chosen=chosen,
-        times=StageTimes(),
-        monitor=StageMonitor(Budgets.derive(recogniser.fps, recogniser.hop, deadline_ms)),
+        times=times,
+        monitor=StageMonitor(Budgets.derive(recogniser.fps, recogniser.hop, deadline_ms), times),
         limits=limits,
         stop=stop,
     )

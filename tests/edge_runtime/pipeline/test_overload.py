@@ -15,7 +15,8 @@ import pytest
 from edge_runtime.bench.replay import PacedSource, Recording
 from edge_runtime.events import Features, Summary
 from edge_runtime.pipeline.assembly import load_models, open_recogniser
-from edge_runtime.pipeline.budgets import WHOLE, Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import WHOLE, Budgets
+from edge_runtime.pipeline.monitor import StageMonitor
 from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.pipeline import Pipeline
 from edge_runtime.pipeline.policy import Governor, PolicyName, choose
@@ -37,7 +38,7 @@ def overload(policy: PolicyName, folder: Path, *, ms: float = 60) -> tuple[Summa
 
     times = StageTimes()
     models = load_models(SmallImfe.make().save(folder / "imfe.onnx"), "none")
-    recogniser, _ = open_recogniser(models, observe=times)
+    recogniser, _ = open_recogniser(models, observe=times.lap)
     step = recogniser.step
 
     def slowly(frame: Frame) -> list[Opinion]:
@@ -47,7 +48,7 @@ def overload(policy: PolicyName, folder: Path, *, ms: float = 60) -> tuple[Summa
         return step(frame)
 
     recogniser.step = slowly  # type: ignore[method-assign]
-    monitor = StageMonitor(Budgets.derive(FPS, HOP))
+    monitor = StageMonitor(Budgets.derive(FPS, HOP), times)
     keep, report = Keep(), ReportSink(monitor, folder=folder)
     pipeline = Pipeline(
         PacedSource(RECORDING, FRAMES),
@@ -132,7 +133,7 @@ def test_a_real_run_is_replayed_by_its_observations(tmp_path: Path, monkeypatch:
     monkeypatch.undo()
     again = Governor(
         choose("degrade", live=True, hop=HOP, clip_length=CLIP),
-        StageMonitor(Budgets.derive(FPS, HOP)).budgets.ns(WHOLE),
+        Budgets.derive(FPS, HOP).ns(WHOLE),
     )
     assert any(decided)
     assert [again.observe(*one) for one in observed] == decided

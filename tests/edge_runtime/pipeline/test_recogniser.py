@@ -16,13 +16,10 @@ from edge_runtime.pipeline.assembly import Models, check_content, load_fallback,
 from edge_runtime.pipeline.head import Opinion, softmax
 from edge_runtime.pipeline.recogniser import ABSENT_S, Recogniser, event_of
 from edge_runtime.sources.base import Frame
-from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
+from edge_runtime.streams.observer import ignore
+from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe, SmallLstr
 
 FPS = 30.0
-
-
-def ignore(stage: str, start_ns: int, end_ns: int) -> None:
-    """An observer that does not care."""
 
 
 def pictures(count: int) -> npt.NDArray[np.uint8]:
@@ -47,6 +44,7 @@ def save_head(path: Path, *, delay: int = 0, in_channels: int = 7, nodes: int = 
 def folder(tmp_path: Path) -> Path:
     SmallImfe.make().save(tmp_path / "imfe.onnx")
     save_head(tmp_path / "rtstgcn.onnx")
+    SmallLstr.make(fps=FPS / 6).save(tmp_path / "lstr.onnx")
     return tmp_path
 
 
@@ -81,9 +79,7 @@ def test_scores_are_those_of_the_two_networks_in_a_row(folder: Path) -> None:
 def test_with_a_longer_hop_the_graph_network_keeps_its_clock(folder: Path) -> None:
     """Shows that a clip of a doubled hop counts as two steps, and that at the hop asked for it is one again."""
     seen: list[str] = []
-    recogniser, _ = open_recogniser(
-        load_models(folder / "imfe.onnx", None), observe=lambda stage, start, end: seen.append(stage)
-    )
+    recogniser, _ = open_recogniser(load_models(folder / "imfe.onnx", None), observe=seen.append)
     steps = []
     for hop in (6, 12, 24, 6):
         recogniser.run_at(hop)
@@ -149,14 +145,26 @@ def test_a_stream_shorter_than_the_delay_is_told_by_flush_alone(tmp_path: Path) 
     assert [opinion.frame for opinion in recogniser.flush()] == [5]
 
 
-def test_after_a_reset_nothing_of_the_past_is_left(folder: Path) -> None:
-    recogniser = opened(load_models(folder / "imfe.onnx", None))
+@pytest.mark.parametrize("head", ["rtstgcn.onnx", "lstr.onnx"])
+def test_after_a_reset_nothing_of_the_past_is_left(folder: Path, head: str) -> None:
+    recogniser = opened(load_models(folder / "imfe.onnx", str(folder / head)))
     clip = [frame(i, image) for i, image in enumerate(pictures(6))]
     (fresh,) = run(recogniser, clip)
     run(recogniser, [frame(i, 255 - image) for i, image in enumerate(pictures(10))])
     recogniser.reset()
     (again,) = run(recogniser, clip)
     assert np.array_equal(fresh.scores, again.scores)  # type: ignore[arg-type]
+
+
+def test_an_lstr_sees_clips_a_period_apart_at_any_hop(folder: Path) -> None:
+    """Shows that at half the hop two LSTRs take turns: every other opinion is the one of the trained hop."""
+    models = load_models(folder / "imfe.onnx", str(folder / "lstr.onnx"))
+    frames = [frame(i, image) for i, image in enumerate(pictures(60))]
+    usual = run(opened(models), frames)
+    often = run(opened(models, hop=3), frames)
+    assert [opinion.frame for opinion in often[::2]] == [opinion.frame for opinion in usual]
+    for one, other in zip(usual, often[::2], strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)  # type: ignore[arg-type]
 
 
 def test_without_a_head_the_feature_is_the_opinion(folder: Path) -> None:

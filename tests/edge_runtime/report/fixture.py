@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.events import Fault, Result, Start, Summary
-from edge_runtime.pipeline.budgets import Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import Budgets
+from edge_runtime.pipeline.monitor import StageMonitor
+from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.report.device import Device, Reading
 from edge_runtime.report.sink import ReportSink
 
@@ -41,7 +43,8 @@ class FakeClock:
 def run(folder: Path | None = None, *, seconds: int = 60, throttles: bool = True) -> dict[str, Any]:
     """The report of the run; written to ``folder`` too, if one is given."""
     rng, clock = random.Random(1), FakeClock()
-    monitor = StageMonitor(Budgets.derive(FPS, HOP))
+    times = StageTimes(clock)
+    monitor = StageMonitor(Budgets.derive(FPS, HOP), times)
     device = FakeDevice(clock, throttles=throttles)
     sink = ReportSink(monitor, kind="bench", folder=folder, device=device, clock=clock, command="edge-bench")
 
@@ -58,19 +61,23 @@ def run(folder: Path | None = None, *, seconds: int = 60, throttles: bool = True
         if i % HOP == HOP - 1:
             parts |= {"imfe.head": rng.uniform(10, 14), "rtstgcn": 0.5}
         for stage, ms in parts.items():
-            monitor.record(stage, int(ms * MS), i)
+            times.tell(stage, 0, int(ms * MS), i)
         if i % HOP == HOP - 1:
             age = sum(parts.values()) + (180 if throttles and i == 50 * FPS - 1 else 0)
-            monitor.record("capture_to_result", int(age * MS), i)
+            times.tell("capture_to_result", 0, int(age * MS), i)
             clock.now += int(age * MS)
             sink.emit(Result(i, i / FPS, "walk", 0.9, (("walk", 0.9),), True, age))
-            monitor.record("sinks", MS // 2, i)
+            times.tell("sinks", 0, MS // 2, i)
         if throttles and i == SLOW_FROM_S * FPS:
             detail = {"reason": "result after 250 ms, budget 200 ms, 3 in a row"}
             sink.emit(Fault("degraded", i / FPS, detail))
     n, lost = seconds * FPS, frames()["dropped"]
     counts = {"captured": n + sum(lost.values()), "processed": n, "dropped": lost}
     results = n // HOP
-    sink.emit(Summary(counts, monitor.summary(), results, 2, float(seconds), "end-of-stream", {"imfe.encoder": "cpu"}))
+    sink.emit(
+        Summary(
+            counts, monitor.summary(), results, 2, float(seconds), "end-of-stream", providers={"imfe.encoder": "cpu"}
+        )
+    )
     sink.close()
     return sink.report()

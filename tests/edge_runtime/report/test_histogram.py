@@ -4,11 +4,12 @@ import math
 import statistics
 import tracemalloc
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.report.histogram import MAX_NS, RELATIVE_ERROR, LatencyHistogram, SlidingWindow
+from edge_runtime.report.histogram import MAX_NS, RELATIVE_ERROR, LatencyHistogram
 
 DURATIONS = st.lists(
     st.one_of(st.integers(0, 300), st.integers(0, 10**6), st.integers(0, MAX_NS)), min_size=1, max_size=200
@@ -52,6 +53,15 @@ def test_count_mean_deviation_and_extremes_are_exact(samples: list[int]) -> None
     assert (histogram.min_ns, histogram.max_ns) == (min(samples), max(samples))
     assert histogram.mean_ns == pytest.approx(statistics.fmean(samples))
     assert histogram.std_ns == pytest.approx(statistics.pstdev(samples))
+
+
+@given(st.lists(st.integers(-5, 4 * MAX_NS) | st.integers(0, 10**6), max_size=200))
+def test_counting_many_at_once_equals_counting_them_one_by_one(samples: list[int]) -> None:
+    together, single = LatencyHistogram(), filled(samples)
+    together.record_all(np.array(samples, np.int64))
+    assert list(together.buckets()) == list(single.buckets())
+    for figure in ("n", "sum_ns", "min_ns", "max_ns", "std_ns"):
+        assert getattr(together, figure) == getattr(single, figure)
 
 
 @given(DURATIONS, DURATIONS)
@@ -106,29 +116,14 @@ def test_a_percent_outside_the_scale_is_refused(percent: float) -> None:
 
 def test_recording_retains_no_memory() -> None:
     """Shows that 20,000 records of varied size leave the process where it was."""
-    histogram, window = LatencyHistogram(), SlidingWindow()
+    histogram = LatencyHistogram()
     samples = [(i * 7919) % 50_000_000 for i in range(20_000)]
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for ns in samples:
             histogram.record(ns)
-            window.record(ns)
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
     assert grown < 1024  # the loop's own variable and the counters, whatever the number of samples
-
-
-@settings(max_examples=50)
-@given(st.lists(st.integers(0, MAX_NS), min_size=1, max_size=40), st.integers(1, 16), PERCENTS)
-def test_the_sliding_window_is_exact_over_its_last_samples(samples: list[int], size: int, percent: float) -> None:
-    window = SlidingWindow(size)
-    for ns in samples:
-        window.record(ns)
-    assert window.samples() == sorted(samples[-size:])
-    assert window.percentile(percent) == nearest_rank(samples[-size:], percent)
-
-
-def test_an_empty_window_has_no_percentile() -> None:
-    assert SlidingWindow().percentile(50) is None

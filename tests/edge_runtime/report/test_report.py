@@ -11,7 +11,9 @@ import jsonschema
 import pytest
 
 from edge_runtime.errors import InputError
-from edge_runtime.pipeline.budgets import Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import Budgets
+from edge_runtime.pipeline.monitor import StageMonitor
+from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.report.report import schema, with_verdict, write
 from edge_runtime.report.sink import ReportSink
 from edge_runtime.report.verdict import judge
@@ -129,7 +131,7 @@ def test_the_sink_writes_when_it_is_closed(tmp_path: Path) -> None:
 
 def test_a_run_without_a_summary_leaves_no_report_nor_an_earlier_one(tmp_path: Path) -> None:
     fixture.run(tmp_path, seconds=1)
-    sink = ReportSink(StageMonitor(Budgets.derive(30, 6)), folder=tmp_path)
+    sink = ReportSink(StageMonitor(Budgets.derive(30, 6), StageTimes()), folder=tmp_path)
     sink.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -137,7 +139,7 @@ def test_a_run_without_a_summary_leaves_no_report_nor_an_earlier_one(tmp_path: P
 def test_a_folder_that_cannot_be_made_is_refused_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"report folder .*file.*: .*name one that can be written to"):
-        ReportSink(StageMonitor(Budgets.derive(30, 6)), folder=tmp_path / "file" / "below")
+        ReportSink(StageMonitor(Budgets.derive(30, 6), StageTimes()), folder=tmp_path / "file" / "below")
 
 
 def test_a_verdict_is_given_anew_when_something_was_added(sound: dict[str, Any]) -> None:

@@ -11,7 +11,9 @@ import numpy.typing as npt
 from edge_runtime.events import Event, Result, Segment, Start
 from edge_runtime.health import HealthMonitor
 from edge_runtime.pipeline.accounting import Account
-from edge_runtime.pipeline.budgets import Budgets, StageMonitor
+from edge_runtime.pipeline.budgets import Budgets
+from edge_runtime.pipeline.monitor import StageMonitor
+from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.report.device import Reading
 from edge_runtime.sinks.base import FrameSink, Sink
 from edge_runtime.sources.base import Frame
@@ -46,7 +48,8 @@ class FakeRun:
     sinks: list[Sink | FrameSink] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.monitor = StageMonitor(Budgets.derive(30, 6))
+        self.times = StageTimes()
+        self.monitor = StageMonitor(Budgets.derive(30, 6), self.times)
         self.account = Account()
         self.health = HealthMonitor(lambda: self.account.newest_ns)
         self.telemetry = Telemetry(self.monitor, self.account, self.health, lambda: READING)
@@ -58,7 +61,7 @@ class FakeRun:
         frame = Frame(image, self.frames, self.frames / 30, time.monotonic_ns())
         self.account.captured()
         self.account.processed()
-        self.monitor.record("imfe.encoder", 9_000_000, self.frames)
+        self.times.tell("imfe.encoder", 0, 9_000_000, self.frames)
         self.account.newest_ns = frame.captured_ns
         for sink in self.sinks:
             if getattr(sink, "wants_picture", False):
@@ -67,7 +70,7 @@ class FakeRun:
 
     def emit(self, event: Event) -> None:
         if isinstance(event, Result):
-            self.monitor.record("capture_to_result", round(event.capture_to_result_ms * 1e6), event.frame)
+            self.times.tell("capture_to_result", 0, round(event.capture_to_result_ms * 1e6), event.frame)
         for sink in self.sinks:
             sink.emit(event)
 
