@@ -51,7 +51,7 @@ class CameraSource(LiveSource):
         rate = capture.get(cv2.CAP_PROP_FPS)
         info = SourceInfo(f"camera {path}", "image", True, rate if rate > 0 else None, *granted)
         _report(info, size, fps)
-        super().__init__(capture, info, clock, stamped=True)
+        super().__init__(capture, info, clock, stamped="arrival")
 
 
 @dataclass(frozen=True, slots=True)

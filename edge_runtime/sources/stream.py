@@ -63,7 +63,7 @@ class StreamSource(LiveSource):
         width, height = (int(capture.get(item)) for item in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         # 90000 is FFmpeg's clock tick for a stream that states no rate
         info = SourceInfo(name, "image", True, fps if 0 < fps <= 1000 else None, width, height)
-        super().__init__(capture, info, clock)
+        super().__init__(capture, info, clock, stamped="presentation")
 
 
 def check_url(url: str) -> None:

@@ -6,10 +6,10 @@
 A read inside OpenCV may never return, and a thread cannot be killed: a reader that is late is left behind, holding
 what it holds, and a new one opens the source again. Whoever is left behind and does wake up closes its source and ends.
 
-Frames of all connections are numbered and timed on one clock. Their ``epoch`` rises with each connection, and when the
-picture's size changes: a network forgets what it knew of another epoch. ``read`` also returns a `Fault` for each thing
-survived: ``source-lost`` and ``source-returned`` (with the outage's length), ``frozen``, ``black``, ``black-over``,
-``size-change``.
+Frames of all connections are numbered and timed on one clock, on which each connection's own is laid. Their ``epoch``
+rises with each connection, and when the picture's size changes: a network forgets what it knew of another epoch.
+``read`` also returns a `Fault` for each thing survived: ``source-lost`` and ``source-returned`` (with the outage's
+length), ``frozen``, ``black``, ``black-over``, ``size-change``.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class SupervisedSource(Closing):
         self._first_ns: int | None = None
         self._lost_ns: int | None = None  # when the outage began that is going on
         self._t = 0.0
+        self._begun_t: float | None = None  # on our clock, where this connection's counts from 0
         self._watch = Watch()
         self._reader: Reader | None = None
         self._info = self._first_connection()
@@ -122,7 +123,9 @@ class SupervisedSource(Closing):
         """The frame on our clock and in our count; what is remarkable about it goes to the faults."""
         if self._first_ns is None:
             self._first_ns = frame.captured_ns
-        self._t = (frame.captured_ns - self._first_ns) / 1e9
+        if self._begun_t is None:  # of a connection: it counts from its own first frame
+            self._begun_t = (frame.captured_ns - self._first_ns) / 1e9 - frame.t
+        self._t = max(self._t, self._begun_t + frame.t)
         notices, self._watch = watch(
             self._limits, self._watch, glance(frame.data.astype(np.uint8, copy=False)), frame.captured_ns / 1e9
         )
@@ -183,6 +186,7 @@ class SupervisedSource(Closing):
             # whether the new connection is frozen is for it to show; its size is compared with the old one's
             self._watch = replace(self._watch, last=self._watch.last and replace(self._watch.last, digest=-1))
             self._epoch += 1
+            self._begun_t = None
             log.warning("%s: back after %.1f s, attempt %d", self._info.name, outage_s, attempt)
             detail = {"outage_s": round(outage_s, 3), "attempts": attempt}
             self._faults.append(Fault("source-returned", self._t, detail))

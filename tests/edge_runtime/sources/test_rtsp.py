@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,22 @@ def test_a_server_that_pauses_mid_stream_is_left_and_found_again(camera, monkeyp
         while source._left_behind and source._left_behind[0].alive and time.monotonic() < deadline:
             read(source, 5)
         assert not any(reader.alive for reader in source._left_behind)  # its read timed out; it closed and ended
+
+
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_frames_held_back_and_delivered_at_once_keep_their_times(camera, codec):
+    """Shows a second in which nobody took frames, by both of RTP's payloads: late in arrival, even in source time."""
+    camera.kill()
+    camera.start(codec=codec)
+    with SupervisedSource(lambda: StreamSource(camera.url())) as source:
+        before, _ = read(source, 30)
+        time.sleep(1)
+        after, _ = read(source, 30)
+    steps = [later.t - sooner.t for sooner, later in pairwise(before[5:] + after)]
+    assert steps == pytest.approx([1 / 30] * len(steps), rel=0.02)
+    arrivals = [(later.captured_ns - sooner.captured_ns) / 1e9 for sooner, later in pairwise(after)]
+    assert min(arrivals) < 0.01
+    assert after[-1].captured_ns > before[-1].captured_ns
 
 
 @pytest.mark.parametrize(("size", "codec"), [("640x480", "h264"), ("320x240", "jpeg"), ("160x120", "jpeg")])

@@ -6,12 +6,14 @@ import socket
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from edge_runtime.errors import InputError, SourceLostError
 from edge_runtime.redaction import redact
 from edge_runtime.sources import diagnosis, stream
 from edge_runtime.sources.stream import StreamSource
+from tests.edge_runtime.http_camera import HttpCamera
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,15 @@ def test_a_closed_port_is_a_lost_source(capfd):
     with pytest.raises(SourceLostError, match="connection refused; check the port"):
         StreamSource(f"rtsp://127.0.0.1:{port}/live")
     assert capfd.readouterr().err == ""
+
+
+def test_motion_jpeg_has_no_time_but_its_arrival():
+    """Shows a camera at 10 FPS, for which OpenCV would count 25 a second: its frames lie where they arrived."""
+    camera = HttpCamera([np.full((48, 64, 3), 10 * n, np.uint8) for n in range(20)], fps=10)
+    try:
+        with StreamSource(camera.url) as source:
+            frames = [source.read() for _ in range(20)]
+    finally:
+        camera.down()
+    first = frames[0].captured_ns
+    assert [frame.t for frame in frames] == [(frame.captured_ns - first) / 1e9 for frame in frames]
