@@ -68,6 +68,8 @@ def open_run(args: argparse.Namespace) -> Run:
     net = build(options, labels)
     if training.optimizer.every > 1 and not net.skips:
         raise InputError(f"{args.config}: {options.network} computes every frame; leave 'optimizer.every' out")
+    if training.optimizer.qat and options.network != "rt-st-gcn":
+        raise InputError(f"{args.config}: 'optimizer.qat' is for rt-st-gcn, found {options.network}")
     if unknown := [*training.unknown, *(key for key in options.unused if key not in TRAINING_KEYS)]:
         log.info("%s: kept, but used by nothing here: %s", args.config, ", ".join(unknown))
     fps = options.get("fps")

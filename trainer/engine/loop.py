@@ -34,6 +34,7 @@ from trainer.engine.schedule import Schedule, set_learning_rate
 from trainer.engine.segments import Passes, accumulate, predict
 from trainer.losses import class_weights
 from trainer.metrics import Scores
+from trainer.nets.int8 import train_for_int8
 from trainer.nets.network import GraphNetwork
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,8 @@ class _Run:
         o = options.optimizer
         self.net, self.train_set, self.val_set, self.options, self.world = net, train_set, val_set, options, world
         self.fps, self.stamp = fps, stamp
+        if o.qat:
+            train_for_int8(net)
         self.optimizer = _optimizer(net, o)
         self.ema = Ema(net, o.ema) if o.ema else None
         self.weights = class_weights(torch.from_numpy(train_set.frames_per_class()), o.class_weights).to(world.device)

@@ -39,6 +39,7 @@ class OptimizerOptions:
         patience: epochs without a better ``monitor`` until training stops; 0 = never.
         monitor: metric that chooses the best epoch.
         clip_norm: largest norm of the gradient; 0 = any.
+        qat: round as a device's int8 does (RT-ST-GCN; from a trained network, see ``--init``).
         every: train on every n-th frame's output (RT-ST-GCN whose later dilations are multiples of n: exact).
         class_weights: ``rarity`` is the published 1 - frequency.
         test_every: epochs between validations.
@@ -59,6 +60,7 @@ class OptimizerOptions:
     monitor: str = "f1@50"
     clip_norm: float = 0.0
     amp: bool = False
+    qat: bool = False
     crop: int = 0
     together: int = 1
     every: int = 1

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.nets.graph import adjacency
+from trainer.nets.int8 import Product
 from trainer.nets.layers import ChannelNorm, Normalization, frame_norm, pointwise
 from trainer.nets.memory import LayerState, initial_memory, slide
 from trainer.nets.network_config import MultiStageConfig, NetworkConfig
@@ -89,6 +90,7 @@ class FrameNetwork(GraphNetwork):
         self.norm_in = _input_norm(config.normalization, streams, V) if config.input_norm else nn.Identity()
         self.fcn_in = nn.Conv2d(streams, first, 1)
         self.fcn_out = nn.Conv2d(last, len(config.labels), 1)
+        self.product = Product()
 
     def _streams(self, x: Tensor) -> Tensor:
         """Whole trials (N, C, L, V) -> scaled frames or sensor streams (N, L, V, C)."""
@@ -114,11 +116,11 @@ class FrameNetwork(GraphNetwork):
         """Scaled frames or streams (N, L, V, C) -> (N, L, V, C of the first layer)."""
         # BatchNorm has a statistic for each node and channel
         x = self.norm_in(x.flatten(2)).view_as(x) if isinstance(self.norm_in, ChannelNorm) else self.norm_in(x)
-        return pointwise(self.fcn_in, x)
+        return pointwise(self.fcn_in, x, self.product)
 
     def _classify(self, x: Tensor) -> Tensor:
         """(..., V, C) -> logits (..., classes)."""
-        return pointwise(self.fcn_out, x.mean(-2))
+        return pointwise(self.fcn_out, x.mean(-2), self.product)
 
     @property
     def receptive_field(self) -> int:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nets.layers import GraphConv, Normalization, PointwiseNorm, delayed, frame_norm, sliding_sum
+from trainer.nets.layers import GraphConv, Normalization, PointwiseNorm, delayed, frame_norm, relu_join, sliding_sum
 from trainer.nets.memory import LayerState, initial_memory, slide
 from trainer.nets.network import FrameNetwork
 from trainer.nets.network_config import LayerConfig, NetworkConfig
@@ -57,24 +57,21 @@ class Layer(GraphConv):
             taps, dilation, stand_in = -(-taps * dilation // rate), 1, self.config.taps / -(-taps * dilation // rate)
         else:
             dilation, stand_in = dilation // rate, 1.0
-        skipped = delayed(x, delay)
-        if thin == 1:
-            s = sliding_sum(super().forward(x, A), taps, dilation)
-            return self._join(s if stand_in == 1.0 else s * stand_in, skipped)
-        kept = slice(thin - 1, None, thin)
+        skipped, kept = delayed(x, delay), slice(thin - 1, None, thin)
+        if thin == 1 or self.product.int8:  # frames that are rounded one by one do not commute with the sum
+            s = sliding_sum(super().forward(x, A), taps, dilation)[:, kept]
+            return self._join(s if stand_in == 1.0 else s * stand_in, skipped[:, kept])
         seen = (torch.arange(x.shape[1], device=x.device)[kept] // dilation + 1).clamp(max=taps)
         s = super().forward(sliding_sum(x, taps, dilation)[:, kept], A, seen.to(x.dtype))
         return self._join(s, skipped[:, kept])
 
     def _join(self, s: Tensor, skipped: Tensor) -> Tensor:
         """Window sum and input, normalised and added."""
-        y: Tensor = self.bn_relu(s)
-        match self.config.residual:
-            case "identity":
-                y = F.relu(y + skipped)
-            case "conv":
-                assert self.residual is not None
-                y = F.relu(y + self.residual(skipped))
+        y: Tensor = self.bn_relu[0](s)
+        if self.config.residual == "none":
+            y = F.relu(y)
+        else:
+            y = relu_join(y, skipped if self.residual is None else self.residual(skipped))
         out: Tensor = self.dropout(y)
         return out
 

@@ -102,7 +102,8 @@ class SlidingWindow(FrameNetwork):
         padded = F.pad(frames, (0, 0, 0, 0, self.window - 1, 0))
         ending = padded[:, every - 1 :].unfold(1, self.window, every)  # (N, L // every, V, C, window), a view
         logits = []
-        for some in ending.split(WINDOWS_AT_ONCE, dim=1):
+        for start in range(0, ending.shape[1], WINDOWS_AT_ONCE):
+            some = ending[:, start : start + WINDOWS_AT_ONCE]
             windows = some.permute(0, 1, 4, 2, 3).reshape(-1, self.window, V, C)
             out = checkpoint(self._logits, windows, use_reentrant=False) if self.training else self._logits(windows)
             logits.append(out.view(N, some.shape[1], -1))

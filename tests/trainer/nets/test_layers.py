@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainer.nets.layers import ChannelNorm, FrameNorm, delayed, sliding_sum
+from trainer.nets.graph_product import FRAMES_AT_ONCE, graph_product
+from trainer.nets.layers import ChannelNorm, FrameNorm, delayed, relu_join, sliding_sum
 
 
 def naive_sum(x: Tensor, taps: int, dilation: int) -> Tensor:
@@ -40,6 +41,25 @@ def test_a_burst_leaves_no_error_behind() -> None:
     after = slice(600 + 2 * 69, None)
     expected = sliding_sum(x.double(), 69, 1)[:, after]
     assert (sliding_sum(burst, 69, 1)[:, after].double() - expected).abs().max() < 1e-4
+
+
+def test_the_graph_product_is_two_products_with_exact_gradients() -> None:
+    """Shows that frames taken a few at a time give what all of them at once give."""
+    x = torch.randn(2 * FRAMES_AT_ONCE + 3, 4, 3, dtype=torch.float64, requires_grad=True)
+    aggregation = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)  # two partitions
+    mixing = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    plain = (aggregation @ x).view(len(x), 4, 6) @ mixing
+    torch.testing.assert_close(graph_product(x, aggregation, mixing), plain)
+    wanted = torch.randn_like(plain)
+    expected = torch.autograd.grad(plain, (x, aggregation, mixing), wanted)
+    found = torch.autograd.grad(graph_product(x, aggregation, mixing), (x, aggregation, mixing), wanted)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)  # sums over frames are kept in float32
+
+
+def test_joined_relus_have_exact_gradients() -> None:
+    y, skipped = (torch.randn(50, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    torch.testing.assert_close(relu_join(y.clone(), skipped), (y.relu() + skipped).relu())
+    assert torch.autograd.gradcheck(lambda a, b: relu_join(a.clone(), b), (y, skipped))
 
 
 def test_the_frame_norm_is_the_published_formula() -> None:
