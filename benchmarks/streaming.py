@@ -109,34 +109,37 @@ def compare(paths: dict[str, Path], frames: Images, hop: int, threads: int, roun
     return times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__.splitlines()[0])
-    parser.add_argument("--config", choices=CONFIGS, default="base")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=12, help="hops timed for each")
-    options = parser.parse_args()
-
-    logging.disable(logging.WARNING)  # that a clip model would be faster as a stream is what is shown here
+def print_comparison(config_name: str, threads: int, rounds: int) -> None:
+    """Latency and throughput of the three programs at three hops, random weights and frames."""
     torch.manual_seed(0)
-    torch.set_num_threads(options.threads)
-    imfe = Imfe(CONFIGS[options.config]).eval()
+    imfe = Imfe(CONFIGS[config_name]).eval()
     config = imfe.config
     frames = np.random.default_rng(0).integers(0, 256, (18, config.height, config.width, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         paths = make(imfe, Path(folder))
-        print(
-            f"IMFE {config.name}, {config.height}x{config.width}, {options.threads} threads, {options.rounds} hops each"
-        )
-        print("medians; ratios to the published clip graph in the same run\n")
+        print(f"\nstream and clip models, {config.name}, {threads} threads, {rounds} hops each: medians;")
+        print("ratios to the published clip graph in the same run")
         print(f"{'hop':>3}  {'program':<16}{'after the last frame':>22}{'ratio':>8}{'frames a second':>18}{'ratio':>8}")
         for hop in (config.clip_length, 3, 1):
-            times = compare(paths, frames, hop, options.threads, options.rounds)
+            times = compare(paths, frames, hop, threads, rounds)
             base = times["clip, published"]
             for name, taken in times.items():
                 print(
                     f"{hop:3d}  {name:<16}{taken.last_ms:19.1f} ms{base.last_ms / taken.last_ms:7.2f}x"
                     f"{taken.frames_per_s(hop):18.2f}{taken.frames_per_s(hop) / base.frames_per_s(hop):7.2f}x"
                 )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", choices=CONFIGS, default="base")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=12, help="hops timed for each")
+    options = parser.parse_args()
+
+    logging.disable(logging.WARNING)  # that a clip model would be faster as a stream is what is shown here
+    torch.set_num_threads(options.threads)
+    print_comparison(options.config, options.threads, options.rounds)
 
 
 if __name__ == "__main__":

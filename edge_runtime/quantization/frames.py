@@ -38,7 +38,7 @@ def read_clips(spec: str, model: ImfeMetadata, *, clips: int) -> list[Frames]:
     Raises:
         InputError: nothing there that can be read, or less than two clips.
     """
-    sources = _sources(spec, model.fps)
+    sources = sources_of(spec, model.fps)
     live = spec == "camera" or spec.startswith("camera:")
     each = -(-clips // len(sources))
     found: list[Frames] = []
@@ -53,7 +53,7 @@ def read_clips(spec: str, model: ImfeMetadata, *, clips: int) -> list[Frames]:
     return found[:clips]
 
 
-def _sources(spec: str, model_fps: float) -> list[Callable[[], Source]]:
+def sources_of(spec: str, model_fps: float) -> list[Callable[[], Source]]:
     """How to open each thing that ``spec`` names."""
     kind, _, number = spec.partition(":")
     if kind == "camera":

@@ -1,0 +1,61 @@
+"""An IMFE's stages, timed run by run: what the benchmarks of it share."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.models.file import ModelFile
+from edge_runtime.models.metadata import ImfeMetadata
+from edge_runtime.pipeline.timing import Passes, StageTimes
+from edge_runtime.streams import ImfeStream
+
+Frames = npt.NDArray[np.uint8]
+STAGES = ("encoder", "motion", "head")
+
+
+@dataclass
+class Timed:
+    """A stream with the seconds that each stage took, run by run."""
+
+    stream: ImfeStream
+    times: StageTimes
+    stages: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
+
+    @classmethod
+    def open(cls, file: ModelFile, hop: int, threads: int) -> Timed:
+        spent: dict[str, list[float]] = {stage: [] for stage in STAGES}
+
+        def watch(found: Mapping[str, Passes]) -> None:
+            for stage, passes in found.items():
+                spent[stage.removeprefix("imfe.")] += ((passes.ends - passes.starts) / 1e9).tolist()
+
+        times = StageTimes()
+        times.watch(watch)
+        return cls(ImfeStream(file, hop=hop, threads=threads, observer=times.lap), times, spent)
+
+    def median_ms(self, stage: str) -> float:
+        return 1e3 * statistics.median(self.stages[stage])
+
+
+def in_turns(files: list[ModelFile], frames: Frames, hop: int, threads: int, rounds: int) -> list[Timed]:
+    """Stream the same frames through each model, a hop at a time."""
+    timed = [Timed.open(file, hop, threads) for file in files]
+    for i in range(rounds):
+        for each in timed:
+            for k in range(hop):
+                each.times.resume()
+                each.stream.step(frames[(i * hop + k) % len(frames)])
+            each.times.deliver()
+    return timed
+
+
+def per_frame(timed: Timed, metadata: ImfeMetadata, hop: int) -> float:
+    """Seconds a frame on average: an encoder each, the pairs that are needed, a head each hop."""
+    pairs = min(hop, metadata.clip_length - 1) / hop
+    medians = {stage: statistics.median(spent) for stage, spent in timed.stages.items()}
+    return medians["encoder"] + pairs * medians["motion"] + medians["head"] / hop
