@@ -16,10 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.eager import AsPublished, Lean
 from benchmarks.networks import exported, published_costgcn, published_rtstgcn, published_stgcn
@@ -27,7 +25,7 @@ from edge_runtime import RtStgcnBatch, RtStgcnStream
 from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.inspection import inspect
 from edge_runtime.models.session import Binding, open_session, tensor
-from edge_runtime.quantization.matmul import find, quantize
+from edge_runtime.quantization.matmul import alone, find, quantize
 from edge_runtime.quantization.measure import Paired, clock_of, take_turns
 from edge_runtime.quantization.rtstgcn import quantize_rtstgcn
 from trainer.nets.rtstgcn import RtStgcn
@@ -195,14 +193,7 @@ def product_us(rows: int, inner: int, outer: int, *, quantized: bool) -> float:
     random = np.random.default_rng(0)
     x = random.standard_normal((1, rows, inner)).astype(np.float32)
     weight = random.standard_normal((inner, outer)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, rows, outer))],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    model: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = alone(weight, rows)
     if quantized:
         model = quantize(model, dynamic=["y"])
     binding = Binding(open_session(model.SerializeToString()))

@@ -14,10 +14,9 @@ from typing import Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.models.session import Binding, open_session, tensor
-from edge_runtime.quantization.matmul import Range, WeightMatMul, find, quantize
+from edge_runtime.quantization.matmul import Range, WeightMatMul, alone, find, quantize
 from edge_runtime.quantization.measure import Paired, Parity, clock_of, take_turns
 
 MIN_GAIN = 1.05
@@ -103,18 +102,11 @@ def _time_alone(product: WeightMatMul, rows: int, forms: tuple[Form, ...], threa
     random = np.random.default_rng(0)
     weight = random.standard_normal((product.inner, product.outer)).astype(np.float32)
     x = random.standard_normal((1, rows, product.inner)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, rows, product.outer))],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    alone = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    single = alone(weight, rows)
     variants = {
-        "fp32": alone,
-        "int8-dynamic": quantize(alone, dynamic=["y"]),
-        "int8-static": quantize(alone, static={"y": (float(x.min()), float(x.max()))}),
+        "fp32": single,
+        "int8-dynamic": quantize(single, dynamic=["y"]),
+        "int8-static": quantize(single, static={"y": (float(x.min()), float(x.max()))}),
     }
     bindings = []
     for form in forms:

@@ -53,6 +53,19 @@ def find(model: onnx.ModelProto) -> list[WeightMatMul]:
     return found
 
 
+def alone(weight: npt.NDArray[np.float32], rows: int) -> onnx.ModelProto:
+    """``y = x @ weight`` as a model of its own, to be timed: ``x`` (1, rows, inner), ``weight`` (inner, outer)."""
+    inner, outer = weight.shape
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, rows, inner))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, rows, outer))],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def quantize(
     model: onnx.ModelProto, dynamic: Collection[str] = (), static: Mapping[str, Range] | None = None
 ) -> onnx.ModelProto:

@@ -7,8 +7,6 @@ over by reference, oldest first (`fifo.Window` draws it): nothing is shifted and
 
     memory of age 3 and length 4        t-6  t-5  t-4  t-3 │ t-2  t-1 │ t
                                        [ what step t sees ] │ too young│ enters
-
-Missing values: a region with a NaN or an infinity in any channel holds its last value; one never seen is zero.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from edge_runtime.models.metadata import LstrMetadata
 from edge_runtime.models.session import ORT_ERRORS, Binding, open_session, tensor
 from edge_runtime.models.zoo import open_model
 from edge_runtime.streams.fifo import Window
+from edge_runtime.streams.missing import LastSeen
 from edge_runtime.streams.observer import Observer, ignore, run_stage
 
 
@@ -57,7 +56,8 @@ class LstrStream(Closeable):
         self._observer: Observer = ignore
         session = open_session(file.data, threads=threads, provider=provider, name=str(file.path))
         self.providers = {"lstr": session.provider}
-        self._x = np.zeros((1, meta.in_channels, meta.num_node), np.float32)
+        self._input = LastSeen((1, meta.in_channels, meta.num_node))
+        self._x = self._input.values
         self._logits = np.zeros((1, len(meta.labels)), np.float32)
         self._memories = [
             Window(memory.age + memory.length, 1, (memory.width,), seen=memory.length) for memory in meta.memories
@@ -103,14 +103,14 @@ class LstrStream(Closeable):
         return self._t >= self.metadata.short
 
     def step(self, x: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """One step: ``(C, V)`` -> logits ``(classes,)``, the caller's own.
+        """One step: ``(C, V)`` -> logits ``(classes,)``, the caller's own; gaps as in ``missing.LastSeen``.
 
         Raises:
             InputError: another shape.
         """
         if x.shape != self._x.shape[1:]:
             raise InputError(f"x: expected shape {self._x.shape[1:]} (C, V), found {x.shape}")
-        np.copyto(self._x[0], x, where=np.isfinite(x).all(0), casting="same_kind")
+        self._input.take(x[np.newaxis])
         self._run()
         self._t += 1
         logits: npt.NDArray[np.float32] = self._logits[0].copy()
