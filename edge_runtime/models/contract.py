@@ -19,6 +19,7 @@ STAGES: dict[str, tuple[set[str], set[str]]] = {
     "motion": ({"previous_fmap", "fmap"}, {"pair"}),
     "head": (set(), {"features", "regions"}),
 }
+APPEARANCE = {"central_frame"}, {"appearance"}  # the stage of an RGB stream; the head takes its output after the pairs
 UNKNOWN = -1  # a dimension that the metadata do not fix
 
 Shapes = dict[str, tuple[int, ...]]
@@ -45,18 +46,23 @@ def _check_imfe(meta: ImfeMetadata, graph: onnx.GraphProto) -> None:
     _require(0 < meta.fps <= 1000, f"fps {meta.fps}")
     _require(all(1 <= side <= MAX_NODES for side in meta.region_grid), f"region_grid {meta.region_grid}")
     _require(1 <= meta.feature_dim <= MAX_CHANNELS, f"feature_dim {meta.feature_dim}")
-    _require(set(meta.stages) == set(STAGES), f"stages {sorted(meta.stages)}, expected {sorted(STAGES)}")
-    for name, (inputs, outputs) in STAGES.items():
+    stages = STAGES | ({"appearance": APPEARANCE} if meta.has_appearance else {})
+    _require(set(meta.stages) == set(stages), f"stages {sorted(meta.stages)}, expected {sorted(STAGES)}")
+    for name, (inputs, outputs) in stages.items():
         stage = meta.stages[name]
-        fed = set(stage.inputs) == inputs if inputs else len(stage.inputs) == 1
+        beside = ("appearance",) if meta.has_appearance else ()
+        takes = set(stage.inputs) == inputs if inputs else stage.inputs[1:] == beside and len(stage.inputs) > 0
         _require(
-            fed and set(stage.outputs) == outputs, f"stages['{name}']: {list(stage.inputs)} -> {list(stage.outputs)}"
+            takes and set(stage.outputs) == outputs, f"stages['{name}']: {list(stage.inputs)} -> {list(stage.outputs)}"
         )
     regions = meta.region_grid[0] * meta.region_grid[1]
     fmap = (1, UNKNOWN, UNKNOWN, UNKNOWN)
+    fed: Shapes = {"frame": (1, meta.height, meta.width, 3), "previous_fmap": fmap, "previous_pairs": fmap}
+    if meta.has_appearance:
+        fed["central_frame"] = fed["frame"]
     _match(
         graph,
-        inputs={"frame": (1, meta.height, meta.width, 3), "previous_fmap": fmap, "previous_pairs": fmap},
+        inputs=fed,
         outputs={
             "fmap": fmap,
             "pair": fmap,
@@ -101,7 +107,7 @@ def _check_lstr(meta: LstrMetadata, graph: onnx.GraphProto) -> None:
     _require(0 < meta.fps <= 10_000, f"fps {meta.fps}")
     _require(bool(meta.labels), "labels: there is none")
     _require(meta.background is None or meta.background in meta.labels, f"background '{meta.background}' is no label")
-    _require(1 <= meta.short and 1 <= meta.long, f"memory of {meta.short} and {meta.long} steps")
+    _require(meta.short >= 1 and meta.long >= 1, f"memory of {meta.short} and {meta.long} steps")
     _require(1 <= len(meta.memories) <= MAX_LAYERS, f"{len(meta.memories)} memories")
     inputs: Shapes = {"x": (1, meta.in_channels, meta.num_node)}
     outputs: Shapes = {"logits": (1, len(meta.labels))}
@@ -149,7 +155,7 @@ def _match_shape(role: str, value: onnx.ValueInfoProto, expected: tuple[int, ...
     if not agrees:
         shown = ", ".join("?" if dim == UNKNOWN else str(dim) for dim in expected)
         raise InputError(f"graph {role} '{value.name}': expected shape ({shown}), found {dims}; export the model again")
-    wanted = onnx.TensorProto.UINT8 if value.name == "frame" else onnx.TensorProto.FLOAT
+    wanted = onnx.TensorProto.UINT8 if value.name in ("frame", "central_frame") else onnx.TensorProto.FLOAT
     if tensor.elem_type != wanted:
         raise InputError(
             f"graph {role} '{value.name}': expected {onnx.TensorProto.DataType.Name(wanted)}, "

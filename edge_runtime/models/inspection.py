@@ -61,11 +61,14 @@ def inspect(file: ModelFile) -> Inspection:
     graph = file.proto.graph
     delay = 0
     if isinstance(meta, ImfeMetadata):
-        costs = {name: cost(cut(file.proto, meta.stages[name])) for name in contract.STAGES}
+        costs = {name: cost(cut(file.proto, stage)) for name, stage in meta.stages.items()}
         hop = meta.hops[0]
         pairs_per_hop = min(hop, meta.clip_length - 1)
         per_hop = costs["encoder"].macs * hop + costs["motion"].macs * pairs_per_hop + costs["head"].macs
         state = sum(_value_bytes(value) for value in graph.input if value.name.startswith("previous_"))
+        if meta.has_appearance:
+            per_hop += costs["appearance"].macs
+            state += (meta.central_lag + 1) * meta.height * meta.width * 3
         fed = f"uint8 {meta.color} frame {meta.height} x {meta.width}"
     elif isinstance(meta, RtStgcnMetadata):
         costs = {"step": cost(file.proto)}

@@ -55,8 +55,9 @@ class Provenance:
 class ImfeMetadata:
     """An IMFE step graph: frame -> fmap, (fmap, fmap) -> pair, (clip_length - 1 pairs) -> features and regions.
 
-    ``stages`` has exactly the keys ``encoder``, ``motion`` and ``head``. The encoder takes a uint8 NHWC frame
-    ``(1, height, width, 3)``; normalisation by ``mean`` and ``std`` (0-255 scale) is inside the graph.
+    ``stages`` has exactly the keys ``encoder``, ``motion`` and ``head``, and with an RGB stream ``appearance``:
+    central_frame -> appearance, which the head takes beside the pairs. A frame is uint8 NHWC ``(1, height, width, 3)``;
+    normalisation by ``mean`` and ``std`` (0-255 scale) is inside the graph.
     """
 
     kind: Literal["imfe"]
@@ -81,6 +82,16 @@ class ImfeMetadata:
     def receptive_field(self) -> int:
         """Frames that one output depends on."""
         return self.clip_length
+
+    @property
+    def has_appearance(self) -> bool:
+        """Whether there is an RGB stream beside the motion."""
+        return "appearance" in self.stages
+
+    @property
+    def central_lag(self) -> int:
+        """Frames of a clip after its central one."""
+        return self.clip_length - 1 - (self.clip_length - 1) // 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The graph network at the end of the line: the moments its opinions speak of, and its own sense of time.
+"""The head at the end of the line: the moments its opinions speak of, and its own sense of time.
 
 A step's opinion speaks of the moment it was fed with, minus the network's delay (its residual waits for frames):
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.errors import InputError
+from edge_runtime.streams import LstrStream
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,6 +49,30 @@ class Gcn(Protocol):
     def step(self, x: Floats) -> Floats: ...
 
     def reset(self, slot: int | None = None) -> None: ...
+
+
+class Alone:
+    """A stream that knows no others, as a batch of one."""
+
+    def __init__(self, stream: LstrStream) -> None:
+        self._stream = stream
+
+    @property
+    def delay(self) -> int:
+        return self._stream.delay
+
+    @property
+    def warm(self) -> npt.NDArray[np.bool_]:
+        return np.array([self._stream.warm])
+
+    def __len__(self) -> int:
+        return 1
+
+    def step(self, x: Floats) -> Floats:
+        return self._stream.step(x[0])[np.newaxis]
+
+    def reset(self, slot: int | None = None) -> None:
+        self._stream.reset()
 
 
 Moment = tuple[int, float]
@@ -91,7 +116,7 @@ class Head:
 
 
 class RegionHead:
-    """A graph network over clips that come every ``hop`` frames, kept at the rate it was trained at.
+    """A network over clips that come every ``hop`` frames, kept at the rate it was trained at.
 
     It learned clips ``period`` frames apart, and would see any other spacing as fast or slow motion:
 

@@ -28,7 +28,7 @@ def assemble(
         inside |= _made(cut(original, stage).graph.node)
     nodes = [*stages["encoder"].graph.node, *stages["motion"].graph.node]
     nodes += [node for node in original.graph.node if not inside & set(node.output)]
-    nodes += stages["head"].graph.node
+    nodes += [node for name in ("appearance", "head") if name in stages for node in stages[name].graph.node]
     weights = {tensor.name: tensor for model in stages.values() for tensor in model.graph.initializer}
     used = {name for node in nodes for name in node.input} - _made(nodes)
     weights |= {t.name: t for t in original.graph.initializer if t.name in used and t.name not in weights}

@@ -37,7 +37,7 @@ from edge_runtime.quantization import matmul
 from edge_runtime.quantization.assembly import assemble
 from edge_runtime.quantization.measure import take_turns
 from edge_runtime.quantization.qdq import METHODS, Feed, Method, cosine, insert_qdq, measure_ranges
-from edge_runtime.streams.rtstgcn import RtStgcnStream
+from edge_runtime.streams import open_head_stream
 
 Floats = npt.NDArray[np.float32]
 Mode = Literal["dynamic", "static", "auto"]
@@ -52,7 +52,13 @@ PAIRED_RUNS = 15
 _REFUSALS: tuple[type[Exception], ...] = (*ORT_ERRORS, InputError)
 REFUSED = -1.0  # stands for the cosine of a model that this onnxruntime cannot run
 # Concat and the rest stay fp32: they are a few per cent of the work, and exact.
-OPERATORS = {"encoder": ("Conv", "Add", "Relu"), "motion": ("MatMul", "Conv"), "head": ("Conv", "Add", "Relu")}
+_CONVOLUTIONS = ("Conv", "Add", "Relu")
+OPERATORS = {
+    "encoder": _CONVOLUTIONS,
+    "motion": ("MatMul", "Conv"),
+    "head": _CONVOLUTIONS,
+    "appearance": _CONVOLUTIONS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,7 @@ def quantize_imfe(
         clips: uint8 RGB (clip_length, H, W, 3); every other one calibrates, the rest check.
         mode: ``static`` and ``dynamic`` give each stage that form even where it loses (only layers that hurt stay
             fp32); ``auto`` keeps per stage what wins.
-        head: RT-ST-GCN fed with the regions of the check clips, one after the other, for the agreement of labels.
+        head: fed with the regions of the check clips, one after the other, for the agreement of labels.
         say: told each finding as it comes.
 
     Raises:
@@ -199,7 +205,8 @@ def _static(
 def _edge_layer(stage: str, model: onnx.ModelProto) -> list[str]:
     """The network's first and last convolution: pixels and features are worth more than the few per cent they cost."""
     convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    return {"encoder": convolutions[:1], "head": convolutions[-1:]}.get(stage, [])
+    first, last = convolutions[:1], convolutions[-1:]
+    return {"encoder": first, "head": last, "appearance": first + last}.get(stage, [])
 
 
 def _most_harmful(
@@ -265,16 +272,21 @@ def _agreement(model: onnx.ModelProto, quantized: onnx.ModelProto, checks: Seque
 def _feeds(
     stages: Mapping[str, onnx.ModelProto], metadata: ImfeMetadata, clips: Sequence[npt.NDArray[np.uint8]]
 ) -> dict[str, list[Feed]]:
-    """What each stage is fed with, computed in fp32: encoder and motion once a clip, head once a clip."""
+    """What each stage is fed with, computed in fp32, once a clip."""
     encode, compare_pair = _runner(stages["encoder"]), _runner(stages["motion"])
     head_input = metadata.stages["head"].inputs[0]
-    feeds: dict[str, list[Feed]] = {"encoder": [], "motion": [], "head": []}
+    look = _runner(stages["appearance"]) if metadata.has_appearance else None
+    feeds: dict[str, list[Feed]] = {name: [] for name in metadata.stages}
     for i, clip in enumerate(clips):
         fmaps = [encode({"frame": frame[None]})[0] for frame in clip]
         pairs = [{"previous_fmap": a, "fmap": b} for a, b in pairwise(fmaps)]
         feeds["encoder"].append({"frame": clip[i % len(clip)][None]})
         feeds["motion"].append(pairs[i % len(pairs)])
         feeds["head"].append({head_input: np.concatenate([compare_pair(pair)[0] for pair in pairs], axis=1)})
+        if look is not None:
+            central: Feed = {"central_frame": clip[-1 - metadata.central_lag][None]}
+            feeds["appearance"].append(central)
+            feeds["head"][-1] = {**feeds["head"][-1], "appearance": look(central)[0]}
     return feeds
 
 
@@ -287,7 +299,7 @@ def compare(
 ) -> Parity:
     """Both networks on the same clips, end to end."""
     networks = [_network(model, metadata) for model in (original, quantized)]
-    heads = [RtStgcnStream(head) for _ in networks] if head is not None else []
+    heads = [open_head_stream(head) for _ in networks] if head is not None else []
     cosines, same = [], []
     for clip in clips:
         outputs = [network(clip) for network in networks]
@@ -308,7 +320,7 @@ def _network(
     """clip (clip_length, H, W, 3) -> features, regions."""
     stages = {name: cut(model, stage) for name, stage in metadata.stages.items()}
     describe = _runner(stages["head"])
-    make_feeds = partial(_feeds, {name: stages[name] for name in ("encoder", "motion")}, metadata)
+    make_feeds = partial(_feeds, stages, metadata)
 
     def run(clip: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
         features, regions = describe(make_feeds([clip])["head"][0])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge_runtime.models.clip import ClipMetadata
 from edge_runtime.models.file import ModelFile
+from edge_runtime.models.metadata import LstrMetadata
 from edge_runtime.models.zoo import open_model
 from edge_runtime.streams.clip import ClipStream
 from edge_runtime.streams.imfe import ImfeStream
@@ -32,6 +33,12 @@ def open_motion_stream(
     return ImfeStream(file, hop=hop, threads=threads, provider=provider, spin=spin, lanes=lanes, observer=observer)
 
 
+def open_head_stream(model: str | Path | ModelFile) -> RtStgcnStream | LstrStream:
+    """The stream that fits a head: logits of an IMFE's regions, one step a clip."""
+    file = model if isinstance(model, ModelFile) else open_model(model)
+    return LstrStream(file) if isinstance(file.metadata, LstrMetadata) else RtStgcnStream(file)
+
+
 __all__ = [
     "ClipStream",
     "ImfeOutput",
@@ -40,5 +47,6 @@ __all__ = [
     "Observer",
     "RtStgcnBatch",
     "RtStgcnStream",
+    "open_head_stream",
     "open_motion_stream",
 ]

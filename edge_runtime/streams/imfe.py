@@ -8,7 +8,8 @@ One clip of six frames, hop 3 (E encoder, M motion, H head)::
                                 H           H          features and regions of the last 6 frames
 
 The first output comes with frame ``clip_length``, the next ones every ``hop`` frames. At hop = clip_length clips do
-not overlap, and the pair that straddles two of them is never computed.
+not overlap, and the pair that straddles two of them is never computed. A model with an RGB stream also looks at each
+clip's central frame (`streams.appearance`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.session import DEVICE_MEMORY, ORT_ERRORS, Binding, Session, open_session, tensor
 from edge_runtime.models.stages import cut, with_parts
 from edge_runtime.models.zoo import open_model
+from edge_runtime.streams.appearance import CentralFrame
 from edge_runtime.streams.encoder import FrameEncoder
 from edge_runtime.streams.motion import ImfeOutput, MotionStream
 from edge_runtime.streams.observer import Observer, ignore, run_stage
@@ -43,7 +45,7 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         provider: a key of ``edge_runtime.models.session.PROVIDERS``; ``providers`` says what actually ran.
         spin: threads that wait do so in a loop: a little sooner there, and a core that never sleeps.
         lanes: frames that may be encoded side by side: as many ``encoders``, each for a thread of its own, whose fmaps
-            `follow` takes (see `streams.lanes`).
+            `follow` takes (see `streams.lanes`). Always one with an RGB stream, which needs the frames themselves.
         observer: told what each stage took.
 
     Raises:
@@ -79,6 +81,7 @@ class ImfeStream(MotionStream[ImfeMetadata]):
 
     def _open(self, file: ModelFile, threads: int, provider: str, spin: bool, lanes: int) -> None:
         meta = self.metadata
+        lanes = 1 if meta.has_appearance else lanes
         head_input = meta.stages["head"].inputs[0]
         parts = [f"{head_input}.{i}" for i in range(meta.clip_length - 1)]
         sessions: dict[str, Session] = {}
@@ -108,6 +111,12 @@ class ImfeStream(MotionStream[ImfeMetadata]):
             self._pairs = PairRing([sessions["head"].empty(pair_shape) for _ in parts], parts)
         else:
             self._pairs = PairBuffer(len(parts), pair_shape, head_input)
+        self._appearance: CentralFrame | None = None
+        if meta.has_appearance:
+            session = sessions["appearance"]
+            map_shape = _static(session, "appearance")
+            self._appearance = CentralFrame(session, (meta.height, meta.width, 3), map_shape, meta.central_lag)
+            self._head.bind_input("appearance", self._appearance.map)
         self._features = np.zeros((1, meta.feature_dim), np.float32)
         regions = meta.region_grid[0] * meta.region_grid[1]
         self._regions = np.zeros((1, meta.feature_dim, regions), np.float32)
@@ -138,6 +147,8 @@ class ImfeStream(MotionStream[ImfeMetadata]):
             InputError: another shape or type.
         """
         self._check(frame)
+        if self._appearance is not None:
+            self._appearance.keep(frame)
         return self.follow(self._encode(frame, self._observer))
 
     def follow(self, fmap: ort.OrtValue) -> ImfeOutput | None:
@@ -153,6 +164,8 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         else:
             self._pairs.clear()
         if self._since_output < self._hop or not self._pairs.full:
+            if self._appearance is not None:
+                self._appearance.look_ahead(self._hop - self._since_output, self._observer)
             return None
         self._since_output = 0
         return self._describe()
@@ -165,7 +178,9 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         run_stage(self._motion, "imfe.motion", self._observer)
 
     def _describe(self) -> ImfeOutput:
-        """The clip's pairs -> features and regions."""
+        """The clip's pairs, and what it looks like, -> features and regions."""
+        if self._appearance is not None:
+            self._appearance.look(self._appearance.lag, self._observer)
         for name, value in self._pairs.window().items():
             self._head.bind_input(name, value)
         run_stage(self._head, "imfe.head", self._observer)

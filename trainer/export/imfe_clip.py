@@ -45,12 +45,17 @@ def build_clip_graph(model: Imfe) -> onnx.ModelProto:
     g = ImfeGraph()
     frames = g.input("clip", (1, clip, 3, config.height, config.width))
     one_by_one = g.weight("frames_shape", np.array([clip, 3, config.height, config.width]))
-    fmaps = g.encode(model, g.op("Reshape", (frames, one_by_one), "frames"), np.ones(3), "fmaps")
+    frames = g.op("Reshape", (frames, one_by_one), "frames")
+    fmaps = g.encode(model.feature_encoder, frames, np.ones(3), "fmaps")
     places = [g.weight(f"place.{t}", np.array([t])) for t in range(clip + 1)]
     axis = g.weight("axis", np.array([0]))
     each = [g.op("Slice", (fmaps, *places[t : t + 2], axis), f"fmap.{t}") for t in range(clip)]
     pairs = [g.motion(model, each[t], each[t + 1], f".{t}") for t in range(clip - 1)]
-    features, _ = g.head(model, g.op("Concat", pairs, "pairs", axis=1))
+    appearance = ""
+    if config.appearance:
+        central = g.op("Slice", (frames, *places[config.central : config.central + 2], axis), "central_frame")
+        appearance = g.appearance(model, central, np.ones(3))
+    features, _ = g.head(model, g.op("Concat", pairs, "pairs", axis=1), appearance)
     g.output(features, (1, config.feature_dim))
     return g.model("imfe-clip", CLIP_OPSET)
 

@@ -11,15 +11,17 @@ import pytest
 from edge_runtime.cli.run import main
 from edge_runtime.models.metadata import RtStgcnLayer
 from tests.edge_runtime.sources.clips import write_video
-from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
+from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe, SmallLstr
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run needs: ``imfe.onnx`` with ``rtstgcn.onnx`` beside it, ``skeleton.onnx``, a clip of 60 frames."""
+    """What a run needs: ``imfe.onnx`` with ``rtstgcn.onnx`` and ``lstr.onnx`` beside it, ``skeleton.onnx``, a clip of
+    60 frames."""
 
     folder: Path
     imfe: Path
+    lstr: Path
     skeleton: Path
     clip: Path
 
@@ -32,7 +34,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     head = SmallGcn.make(layers, nodes=6, in_channels=7)
     replace(head, metadata=replace(head.metadata, source="regions", fps=5.0)).save(folder / "rtstgcn.onnx")
     skeleton = SmallGcn.make(LAYERS).save(folder / "skeleton.onnx")
-    return Inputs(folder, imfe, skeleton, write_video(folder / "clip.mp4", 60))
+    lstr = SmallLstr.make().save(folder / "lstr.onnx")
+    return Inputs(folder, imfe, lstr, skeleton, write_video(folder / "clip.mp4", 60))
 
 
 @dataclass(frozen=True)

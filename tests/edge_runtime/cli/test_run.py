@@ -16,6 +16,7 @@ from edge_runtime.sources.camera import list_cameras
 from edge_runtime.streams import RtStgcnStream
 from tests.edge_runtime.cli.conftest import Inputs, Ran
 from tests.edge_runtime.sources.clips import write_timed_video, write_video
+from tests.edge_runtime.streams.small_models import SmallLstr
 
 Run = Callable[..., Ran]
 Event = dict[str, Any]
@@ -70,6 +71,23 @@ def test_without_a_head_features_are_given(inputs: Inputs, edge_run: Run) -> Non
     features = named(found, "features")
     assert len(features) == 10
     assert len(features[0]["features"]) == 7
+
+
+def test_an_lstr_names_actions_in_place_of_the_graph_network(inputs: Inputs, edge_run: Run) -> None:
+    ran = edge_run("--video", inputs.clip, "--model", inputs.imfe, "--head", inputs.lstr, "--out", "-")
+    found = events(ran.out)
+    assert ran.code == 0
+    assert [event["frame"] for event in named(found, "result")] == list(range(5, 60, 6))
+    assert [event["warm"] for event in named(found, "result")] == [False, False] + [True] * 8
+    assert found[-1]["models"]["head"]["kind"] == "lstr"
+    assert found[-1]["stages"]["lstr"]["n"] == 10 and "rtstgcn" not in found[-1]["stages"]
+
+
+def test_an_lstr_beside_the_imfe_is_found(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
+    for file in (inputs.imfe, inputs.lstr):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    ran = edge_run("--video", inputs.clip, "--model", tmp_path / "imfe.onnx", "--out", "-")
+    assert (ran.code, events(ran.out)[-1]["models"]["head"]["kind"]) == (0, "lstr")
 
 
 def test_a_shorter_hop_gives_more_results(inputs: Inputs, edge_run: Run) -> None:
@@ -207,6 +225,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "model is no onnx": (["--video", "{clip}", "--model", "{clip}"], "not an ONNX model"),
     "model truncated": (["--video", "{clip}", "--model", "{tmp}/half.onnx"], "half.onnx"),
     "head is an imfe": (["--video", "{clip}", "--model", "{imfe}", "--head", "{imfe}"], "expected an RT-ST-GCN"),
+    "lstr of other features": (
+        ["--video", "{clip}", "--model", "{imfe}", "--head", "{tmp}/lstr.onnx"],
+        "takes (channels, regions) = (7, 5)",
+    ),
+    "lstr as the model": (["--video", "{clip}", "--model", "{tmp}/lstr.onnx"], "an LSTR is a head"),
     "hop not offered": (["--video", "{clip}", "--model", "{imfe}", "--hop", "5"], "hop: expected one of"),
     "hop is no number": (["--video", "{clip}", "--model", "{imfe}", "--hop", "x"], "whole number"),
     "a million threads": (
@@ -251,6 +274,7 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs) -> Path:
     folder = tmp_path_factory.mktemp("bad")
     (folder / "empty").touch()
     (folder / "void").mkdir()
+    SmallLstr.make(nodes=5).save(folder / "lstr.onnx")
     (folder / "half.onnx").write_bytes(inputs.imfe.read_bytes()[:3000])
     np.save(folder / "text.npy", np.array([["a"]]))
     np.save(folder / "five.npy", np.zeros((1, 3, 4, 5, 1)))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import InputError
-from edge_runtime.pipeline.budgets import STAGES, WHOLE, Budgets, read_overrides
+from edge_runtime.pipeline.budgets import BESIDE, STAGES, WHOLE, Budgets, read_overrides
 
 MS = 1_000_000
 
@@ -23,9 +23,15 @@ def test_a_run_that_keeps_every_stage_budget_keeps_the_whole_and_keeps_up(
     """Shows that the shares are a promise: their sum is within the whole, a hop's work within a hop's time."""
     ms = Budgets.derive(fps, hop, deadline_ms).ms
     assert set(ms) == set(STAGES)
-    assert sum(value for stage, value in ms.items() if stage != WHOLE) <= ms[WHOLE] * (1 + 1e-9)
+    assert sum(value for stage, value in ms.items() if stage not in (WHOLE, *BESIDE)) <= ms[WHOLE] * (1 + 1e-9)
     per_frame = ms["preprocess"] + ms["imfe.encoder"] + ms["imfe.motion"]
     assert hop * per_frame + ms["imfe.head"] + ms["rtstgcn"] <= hop * 1000 / fps * (1 + 1e-9)
+
+
+def test_stages_of_some_models_only_have_the_budget_of_another_or_their_own() -> None:
+    ms = Budgets.derive(30, 6, overrides={"imfe.motion": 4.0}).ms
+    assert (ms["imfe.appearance"], ms["lstr"]) == (4.0, ms["rtstgcn"])
+    assert Budgets.derive(30, 6, overrides={"imfe.appearance": 7.0}).ms["imfe.appearance"] == 7.0
 
 
 def test_a_file_sets_stages_and_a_flag_comes_before_the_file(tmp_path: Path) -> None:

@@ -192,15 +192,23 @@ def shift(frames: Array, steps: int) -> Array:
 
 @dataclass(frozen=True)
 class SmallImfe:
-    """An IMFE whose stages are small but take part: pixels -> fmap, two fmaps -> pair, clip of pairs -> features."""
+    """An IMFE whose stages are small but take part: pixels -> fmap, two fmaps -> pair, clip of pairs -> features.
+
+    With ``appearance`` the central frame gives two features more.
+    """
 
     metadata: ImfeMetadata
     weights: dict[str, npt.NDArray[np.float32]]
 
     @classmethod
-    def make(cls, *, clip_length: int = 6, hops: tuple[int, ...] = (6, 3, 2, 1), seed: int = 0) -> SmallImfe:
+    def make(
+        cls, *, clip_length: int = 6, hops: tuple[int, ...] = (6, 3, 2, 1), seed: int = 0, appearance: bool = False
+    ) -> SmallImfe:
         random = np.random.default_rng(seed)
         shapes = {"encode": (4, 3, 8, 8), "compare": (3, 8, 3, 3), "describe": (7, (clip_length - 1) * 3, 1, 1)}
+        if appearance:
+            shapes["look"] = (2, 3, 8, 8)
+        looks = {"appearance": Stage(("central_frame",), ("appearance",))} if appearance else {}
         weights = {
             name: (random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
             for name, shape in shapes.items()
@@ -212,12 +220,13 @@ class SmallImfe:
             fps=30.0,
             clip_length=clip_length,
             hops=hops,
-            feature_dim=7,
+            feature_dim=9 if appearance else 7,
             region_grid=(2, 3),
             stages={
                 "encoder": Stage(("frame",), ("fmap",)),
                 "motion": Stage(("previous_fmap", "fmap"), ("pair",)),
-                "head": Stage(("pairs",), ("features", "regions")),
+                "head": Stage(("pairs", *looks), ("features", "regions")),
+                **looks,
             },
             mean=(120.0, 110.0, 100.0),
             std=(60.0, 50.0, 40.0),
@@ -232,37 +241,49 @@ class SmallImfe:
             **self.weights,
             "mean": np.array(meta.mean, np.float32),
             "std": np.array(meta.std, np.float32),
-            "region_shape": np.array([1, 7, 6]),
+            "region_shape": np.array([1, meta.feature_dim, 6]),
         }
+        looks = meta.has_appearance
         ops = [
-            helper.make_node("Cast", ["frame"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("Sub", ["pixels", "mean"], ["centred"]),
-            helper.make_node("Div", ["centred", "std"], ["normal"]),
-            helper.make_node("Transpose", ["normal"], ["planes"], perm=[0, 3, 1, 2]),
-            helper.make_node("Conv", ["planes", "encode"], ["coded"], strides=[8, 8]),
-            helper.make_node("Tanh", ["coded"], ["fmap"]),
+            *self._seen("frame", "encode", "fmap"),
             helper.make_node("Concat", ["previous_fmap", "fmap"], ["both"], axis=1),
             helper.make_node("Conv", ["both", "compare"], ["pair"], pads=[1, 1, 1, 1]),
             helper.make_node("Concat", ["previous_pairs", "pair"], ["pairs"], axis=1),
             helper.make_node("Conv", ["pairs", "describe"], ["described"]),
-            helper.make_node("Tanh", ["described"], ["last"]),  # (1, 7, 4, 6)
+            helper.make_node("Tanh", ["described"], ["moves" if looks else "last"]),  # (1, 7, 4, 6)
+            *(self._seen("central_frame", "look", "appearance") if looks else ()),
+            *([helper.make_node("Concat", ["moves", "appearance"], ["last"], axis=1)] if looks else ()),
             helper.make_node("ReduceMean", ["last"], ["features"], axes=[2, 3], keepdims=0),
             helper.make_node("AveragePool", ["last"], ["grid"], kernel_shape=[2, 2], strides=[2, 2]),
             helper.make_node("Reshape", ["grid", "region_shape"], ["regions"]),
         ]
         inputs = [
-            helper.make_tensor_value_info("frame", TensorProto.UINT8, (1, meta.height, meta.width, 3)),
+            *(
+                helper.make_tensor_value_info(name, TensorProto.UINT8, (1, meta.height, meta.width, 3))
+                for name in ("frame", "central_frame")[: 2 if looks else 1]
+            ),
             _float("previous_fmap", (1, 4, 4, 6)),
             _float("previous_pairs", (1, (pairs - 1) * 3, 4, 6)),
         ]
         outputs = [
             _float("fmap", (1, 4, 4, 6)),
             _float("pair", (1, 3, 4, 6)),
-            _float("features", (1, 7)),
-            _float("regions", (1, 7, 6)),
+            _float("features", (1, meta.feature_dim)),
+            _float("regions", (1, meta.feature_dim, 6)),
         ]
         tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
         return save(helper.make_graph(ops, "imfe", inputs, outputs, tensors), meta, path)
+
+    def _seen(self, frame: str, weight: str, result: str) -> list[onnx.NodeProto]:
+        """Normalised pixels, eight by eight, through a weight."""
+        return [
+            helper.make_node("Cast", [frame], [f"{result}.pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", [f"{result}.pixels", "mean"], [f"{result}.centred"]),
+            helper.make_node("Div", [f"{result}.centred", "std"], [f"{result}.normal"]),
+            helper.make_node("Transpose", [f"{result}.normal"], [f"{result}.planes"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", [f"{result}.planes", weight], [f"{result}.coded"], strides=[8, 8]),
+            helper.make_node("Tanh", [f"{result}.coded"], [result]),
+        ]
 
     def save_clip_model(self, path: Path) -> Path:
         """The same network as the published exporter writes one: normalised clip in, feature out, no metadata."""
@@ -301,18 +322,18 @@ class SmallImfe:
         """One clip ``(clip_length, H, W, 3)`` in float64 -> features ``(D,)``, regions ``(D, V)``."""
         mean, std = mean or self.metadata.mean, std or self.metadata.std
         weights = {name: value.astype(np.float64) for name, value in self.weights.items()}
-        fmaps = []
-        for frame in frames:
-            normal = (frame.astype(np.float64) - mean) / std
-            patches = normal.reshape(4, 8, 6, 8, 3)
-            fmaps.append(np.tanh(np.einsum("yixjc,ocij->oyx", patches, weights["encode"])))
+        patches = ((frames.astype(np.float64) - mean) / std).reshape(-1, 4, 8, 6, 8, 3)
+        fmaps = np.tanh(np.einsum("tyixjc,ocij->toyx", patches, weights["encode"]))
         pairs = []
         for before, after in itertools.pairwise(fmaps):
             both = np.pad(np.concatenate([before, after]), ((0, 0), (1, 1), (1, 1)))
             windows = np.lib.stride_tricks.sliding_window_view(both, (3, 3), axis=(1, 2))
             pairs.append(np.einsum("cyxij,ocij->oyx", windows, weights["compare"]))
         last = np.tanh(np.einsum("cyx,oc->oyx", np.concatenate(pairs), weights["describe"][:, :, 0, 0]))
-        return last.mean(axis=(1, 2)), last.reshape(7, 2, 2, 3, 2).mean(axis=(2, 4)).reshape(7, 6)
+        if self.metadata.has_appearance:
+            looks = np.einsum("yixjc,ocij->oyx", patches[(len(frames) - 1) // 2], weights["look"])
+            last = np.concatenate([last, np.tanh(looks)])
+        return last.mean(axis=(1, 2)), last.reshape(-1, 2, 2, 3, 2).mean(axis=(2, 4)).reshape(-1, 6)
 
 
 @dataclass(frozen=True)
@@ -336,19 +357,21 @@ class SmallLstr:
             fps=fps,
         )
         random = np.random.default_rng(0)
-        return cls(metadata, random.standard_normal((in_channels * nodes, 4)).astype(np.float32) / 8)
+        return cls(metadata, random.standard_normal((in_channels * nodes, 4), np.float32))
 
     def save(self, path: Path) -> Path:
         """The step graph of ``docs/architecture.md``."""
         meta = self.metadata
-        constants = {"flat": np.array([1, -1]), "vector": np.array([4]), "axis": np.array([0]), "weights": self.weights}
+        constants = {"flat": np.array([1, -1]), "vector": np.array([4]), "axis": np.array([0])}
+        constants |= {"weights": self.weights, "scale": np.array(0.02, np.float32)}
         ops = [
             helper.make_node("Reshape", ["x", "flat"], ["row"]),
             helper.make_node("MatMul", ["row", "weights"], ["now"]),
             helper.make_node("ReduceSum", ["old", "axis"], ["of.old"]),
             helper.make_node("ReduceSum", ["young", "axis"], ["of.young"]),
             helper.make_node("Sum", ["now", "of.old", "of.young"], ["sum"]),
-            helper.make_node("Tanh", ["sum"], ["logits"]),
+            helper.make_node("Mul", ["sum", "scale"], ["scaled"]),
+            helper.make_node("Tanh", ["scaled"], ["logits"]),
             *(helper.make_node("Reshape", ["now", "vector"], [f"{m.name}.entering"]) for m in meta.memories),
         ]
         inputs = [_float("x", (1, *meta.input_shape)), *(_float(m.name, (m.length, m.width)) for m in meta.memories)]
@@ -363,7 +386,8 @@ class SmallLstr:
         for memory in self.metadata.memories:
             before = np.concatenate([np.full((memory.age - 1 + memory.length, 4), memory.empty), now])
             total += np.stack([before[t : t + memory.length].sum(0) for t in range(len(x))])
-        return np.tanh(total)
+        result: Array = np.tanh(0.02 * total)
+        return result
 
 
 LAYERS = (

@@ -27,14 +27,22 @@ def path(network: SmallImfe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return network.save(tmp_path_factory.mktemp("imfe") / "imfe.onnx")
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["motion", "RGB and motion"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallImfe, Path]:
+    """A network without and with an RGB stream."""
+    network = SmallImfe.make(appearance=request.param)
+    return network, network.save(tmp_path_factory.mktemp("either") / "imfe.onnx")
+
+
 @pytest.fixture(scope="module")
 def frames() -> npt.NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, (40, 32, 48, 3), np.uint8)
 
 
 @pytest.mark.parametrize("hop", [1, 2, 3, 6])
-def test_streaming_equals_clip_by_clip(network: SmallImfe, path: Path, frames: npt.NDArray[np.uint8], hop: int) -> None:
+def test_streaming_equals_clip_by_clip(either: tuple[SmallImfe, Path], frames: npt.NDArray[np.uint8], hop: int) -> None:
     """Shows that the first output comes with frame 6, then one every hop, each that of its last six frames."""
+    network, path = either
     with ImfeStream(path, hop=hop) as stream:
         outputs = {i: out for i, frame in enumerate(frames) if (out := stream.step(frame)) is not None}
     assert list(outputs) == list(range(CLIP - 1, len(frames), hop))
@@ -46,9 +54,10 @@ def test_streaming_equals_clip_by_clip(network: SmallImfe, path: Path, frames: n
 
 @pytest.mark.parametrize("hop", [1, 3, 6])
 def test_state_on_a_device_gives_the_same(
-    network: SmallImfe, path: Path, frames: npt.NDArray[np.uint8], hop: int, monkeypatch: pytest.MonkeyPatch
+    either: tuple[SmallImfe, Path], frames: npt.NDArray[np.uint8], hop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shows that pairs kept as single tensors of a device, which the head joins, are the same FIFO."""
+    network, path = either
     monkeypatch.setitem(DEVICE_MEMORY, "cpu", "cpu")
     with ImfeStream(path, hop=hop) as stream:
         assert isinstance(stream._pairs, PairRing)
@@ -69,8 +78,28 @@ def test_nothing_is_computed_twice_and_the_straddling_pair_not_at_all(
     assert runs == {"imfe.encoder": 36, "imfe.motion": pairs, "imfe.head": outputs}
 
 
-def test_hop_changes_while_running(network: SmallImfe, path: Path, frames: npt.NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize(
+    ("hop", "looks"), [(1, [5, 6, 7, 8, 9, 10, 11, 12]), (3, [5, 6, 9, 12]), (6, [5, 8])], ids=["1", "3", "6"]
+)
+def test_the_central_frame_is_looked_at_once_and_ahead(
+    frames: npt.NDArray[np.uint8], tmp_path: Path, hop: int, looks: list[int]
+) -> None:
+    """Shows one run of the RGB stream a result, on a frame that gives none: the first of all, and every one at hop 1,
+    are the exception."""
+    ran: list[str] = []
+    path = SmallImfe.make(appearance=True).save(tmp_path / "imfe.onnx")
+    with ImfeStream(path, hop=hop, lanes=2, observer=ran.append) as stream:
+        assert not stream.encoders  # frames in hand would not be there to be looked at
+        for frame in frames[:13]:
+            stream.step(frame)
+    # the frame at which each stage ran, from the encodings before it
+    found = [ran[:n].count("imfe.encoder") - 1 for n, stage in enumerate(ran) if stage == "imfe.appearance"]
+    assert found == looks
+
+
+def test_hop_changes_while_running(either: tuple[SmallImfe, Path], frames: npt.NDArray[np.uint8]) -> None:
     """Shows that a new hop loses no frame: every output is still that of the six frames before it."""
+    network, path = either
     changes = {9: 3, 17: 1, 20: 2, 31: 6}
     last_seen = []
     with ImfeStream(path, hop=6) as stream:
