@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, sink: Sink, *, lossless: bool, clock: Clock, stop: StopFlag, delivered: Delivered) -> None:
         self.sink = sink
         self.tally = Tally()
-        self.last_error: str | None = None
+        self._complained: set[type] = set()  # about these kinds of items, since one of them was last taken
         self._show = getattr(sink, "show", None)
         self._lossless = lossless
         self._clock = clock
@@ -124,7 +124,7 @@ class Worker:
         try:
             self.sink.close()
         except Exception as error:
-            self._failed(error)
+            self._failed(error, type(self.sink))
 
     def _next(self) -> _Queued | Frame | None:
         with self._changed:
@@ -143,25 +143,26 @@ class Worker:
                 assert self._show is not None
                 self._show(item, item.data)
                 self.tally.shown += 1
+                self._complained.discard(Frame)
             else:
                 self.sink.emit(item.event)
                 self.tally.emitted += 1
                 self._delivered(item.event, item.queued_ns, self._clock())
-                self.last_error = None
+                self._complained.discard(_Queued)
         except BrokenPipeError:
             self._stop.request("output-closed")  # `edge-run --out - | head`: nobody reads on
             self.tally.failed += 1
         except Exception as error:
-            self._failed(error)
+            self._failed(error, type(item))
 
-    def _failed(self, error: Exception) -> None:
-        """Count it, and say it once until the sink works again; a bug is shown whole, and ends no run either."""
+    def _failed(self, error: Exception, kind: type) -> None:
+        """Count it, and say it once until the sink takes such an item again; a bug is shown whole, and ends no run."""
         self.tally.failed += 1
-        message = getattr(error, "strerror", None) or str(error)
-        if self.last_error is None:
+        if kind not in self._complained:
+            message = getattr(error, "strerror", None) or str(error)
             bug = None if isinstance(error, OSError) else error
             log.warning("sink %s: %s; counted, the run goes on", self.sink.name, message, exc_info=bug)
-        self.last_error = message
+        self._complained.add(kind)
 
 
 class Fanout:

@@ -34,6 +34,7 @@ class Picture:
         self._number = 0
         self._viewers = 0
         self._closed = False
+        self._failure: Exception | None = None  # of the encoder's thread, for `show` to tell
         self._thread = threading.Thread(target=self._encode, name="picture", daemon=True)
         self._thread.start()
 
@@ -47,11 +48,17 @@ class Picture:
         return self._viewers > 0 and time.monotonic() >= self._due_s
 
     def show(self, image: npt.NDArray[np.uint8], t: float) -> None:
-        """Offer a BGR ``(H, W, 3)`` frame of the moment ``t`` (s); kept by reference, never changed."""
+        """Offer a BGR ``(H, W, 3)`` frame of the moment ``t`` (s); kept by reference, never changed.
+
+        Raises what drawing or encoding an earlier one did; this one is offered all the same.
+        """
         with self._changed:
+            failure, self._failure = self._failure, None
             self._due_s = time.monotonic() + 1 / RATE_HZ
             self._frame = (image, t)
             self._changed.notify_all()
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         with self._changed:
@@ -87,7 +94,11 @@ class Picture:
                 frame, self._frame = self._frame, None
             if self._closed or frame is None:
                 return
-            jpeg = self._to_jpeg(*frame)
+            try:
+                jpeg = self._to_jpeg(*frame)
+            except Exception as error:
+                self._failure = error
+                continue
             with self._changed:
                 self._jpeg = jpeg
                 self._number += 1

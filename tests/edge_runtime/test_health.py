@@ -185,7 +185,7 @@ class Manager:
             return said
 
     def wait_for(self, message: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not any(message in line for line in self.heard):
             assert time.monotonic() < deadline, f"never heard {message}: {self.heard}"
             self.hear()
@@ -232,7 +232,7 @@ class Beat:
         return self.advances
 
     def wait_for_ticks(self, count: int) -> None:
-        deadline, wanted = time.monotonic() + 10, self.asked + count
+        deadline, wanted = time.monotonic() + 60, self.asked + count
         while self.asked < wanted:
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -32,7 +32,7 @@ PASSWORD = "p@ss/w0rd:50%"
 
 
 def until(true: Callable[[], object], what: str = "") -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline, what or "never happened"
         time.sleep(0.02)
@@ -131,8 +131,10 @@ class Gate(Backoff):
         self.open = threading.Event()
         self.open.set()
         self.held = threading.Event()  # the sink waits here
+        self.attempts = 0
 
     def next_s(self) -> float:
+        self.attempts += 1
         if not self.open.is_set():
             self.held.set()
         self.open.wait(20)
@@ -160,7 +162,7 @@ def test_a_run_is_told_to_the_broker(broker: Mosquitto, listener: Listener) -> N
     until(lambda: listener.bodies("site/door/segment"))
     until(lambda: len(listener.bodies("site/door/result")) == 3)
     sink.close()
-    until(lambda: listener.bodies("site/door/status") == ["online", "offline"])
+    until(lambda: listener.bodies("site/door/status")[:2] == ["online", "offline"])  # the last will may say it again
     assert listener.bodies("site/door/start")[0]["labels"] == list(LABELS)
     assert listener.bodies("site/door/segment")[0]["label"] == "hug"
     assert listener.bodies("site/door/state")[0]["label"] == "hug"
@@ -258,21 +260,18 @@ def test_a_broker_killed_again_and_again_loses_no_event(broker: Mosquitto, liste
 
 @needs_broker
 def test_a_paused_broker_stalls_nobody(broker: Mosquitto, listener: Listener) -> None:
-    """Shows that with a broker that has stopped reading, emitting costs what it always does, and nothing is lost."""
+    """Shows that emitting does not wait for a broker that has stopped reading, and that nothing is lost."""
     run = FakeRun()
     sink = sink_to(broker.url, run)
     until(lambda: sink._connected)
     broker.pause()
-    slowest = 0.0
-    for number in range(500):
-        begun = time.perf_counter()
+    for number in range(500):  # returns before the broker is resumed
         run.emit(segment(number))
         run.emit(result(number))
-        slowest = max(slowest, time.perf_counter() - begun)
     assert len(sink._under_way) <= mqtt._WINDOW
+    assert sink._spool.waiting > mqtt._WINDOW
     broker.resume()
     until(lambda: len({body["id"] for body in listener.bodies("site/door/segment")}) == 500)
-    assert slowest < 1
     sink.close()
 
 
@@ -400,7 +399,7 @@ def test_closing_is_quick_without_a_broker(broker: Mosquitto, how: str) -> None:
         run.emit(segment(number))
     begun = time.monotonic()
     sink.close()
-    assert time.monotonic() - begun < 8  # promised: 2 s; this machine may be busy with other things
+    assert time.monotonic() - begun < mqtt._KEEPALIVE_S  # promised: 2 s, and by no means until the broker is missed
     broker.resume() if how == "paused" else broker.up()
 
 
@@ -415,9 +414,10 @@ def test_a_refused_password_is_said_once_and_never_shown(
         monkeypatch.setenv(mqtt.PASSWORD, "wrong-pa55word")
         url = broker.url.replace("//", "//cam@")
         run = FakeRun()
-        sink = sink_to(url, run)
+        gate = Gate()
+        sink = sink_to(url, run, gate=gate)
         until(lambda: "refused: Not authorized" in caplog.text)
-        time.sleep(0.5)
+        until(lambda: gate.attempts > 5)
         sink.close()
         assert caplog.text.count("refused") == 1
         assert "wrong-pa55word" not in caplog.text + repr(Broker.parse(url))
