@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from edge_runtime.errors import InputError
 from trainer.cli._graph import Run, add_run_options, open_run, open_split
 
 if TYPE_CHECKING:
-    from trainer.data.skeletons import TrialSet
+    from trainer.data.skeletons import LabelArray, TrialSet
 
 MODES = ("dynamic", "static")
 TIMED_FRAMES = 2000
@@ -23,11 +24,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser = subparsers.add_parser(
         name,
         help="accuracy, latency, size, MACs and state of the exported network, fp32 and int8",
-        description="Export the network, quantize it, and stream the split through edge_runtime with each file. Leaves "
+        description="Export the network, quantize it, and stream the split through edge_runtime with each file. "
+        "'agreement' is the share of frames that get the label of the fp32 file of the same weights. Leaves "
         "benchmark.json and the files in the out folder.",
     )
     add_run_options(parser)
     parser.add_argument("--checkpoint", type=Path, metavar="CKPT", help="weights; by default best.pt in the out folder")
+    parser.add_argument("--qat", type=Path, metavar="CKPT", help="weights that were trained with optimizer.qat, beside")
     parser.add_argument(
         "--model", type=Path, action="append", default=[], metavar="ONNX", help="one more file to compare"
     )
@@ -42,9 +45,10 @@ def run(args: argparse.Namespace) -> int:
     trials = open_split(opened, args.split)[: args.trials]
     out = opened.training.data.out / "benchmark"
     out.mkdir(parents=True, exist_ok=True)
-    files = [_exported(opened, args.checkpoint, out / "fp32.onnx")]
-    files += [_quantized(files[0], mode, trials, out / f"int8-{mode}.onnx") for mode in MODES]
-    rows = [_row(file, opened, trials) for file in [*files, *args.model]]
+    families = [_family(opened, args.checkpoint or opened.training.data.out / "best.pt", trials, out)]
+    if args.qat:
+        families.append(_family(opened, args.qat, trials, out, "-qat"))
+    rows = [row for family in [*families, *([file] for file in args.model)] for row in _rows(family, opened, trials)]
     (out / "benchmark.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     widths = {key: max(len(key), *(len(_shown(row[key])) for row in rows)) for key in rows[0]}
     for cells in ({key: key for key in widths}, *rows):
@@ -52,11 +56,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _exported(opened: Run, checkpoint: Path | None, file: Path) -> Path:
+def _family(opened: Run, weights: Path, trials: TrialSet, out: Path, suffix: str = "") -> list[Path]:
+    """The fp32 file of some weights, and what edge-quantize makes of it."""
+    fp32 = _exported(opened, weights, out / f"fp32{suffix}.onnx")
+    return [fp32, *(_quantized(fp32, mode, trials, out / f"int8-{mode}{suffix}.onnx") for mode in MODES)]
+
+
+def _exported(opened: Run, weights: Path, file: Path) -> Path:
     from trainer.engine.evaluation import load_weights
     from trainer.export import describe, export_rtstgcn
 
-    weights = checkpoint or opened.training.data.out / "best.pt"
     load_weights(opened.net, weights)
     export_rtstgcn(opened.net, file, provenance=describe(weights, None, None, None))
     return file
@@ -77,19 +86,33 @@ def _quantized(model: Path, mode: str, trials: TrialSet, file: Path) -> Path:
     return file
 
 
-def _row(file: Path, opened: Run, trials: TrialSet) -> dict[str, Any]:
-    """Scores and costs of one file."""
+def _rows(files: list[Path], opened: Run, trials: TrialSet) -> Iterator[dict[str, Any]]:
+    """Scores and costs of the files of one network; the first is the one that the others should agree with."""
+    reference = None
+    for file in files:
+        row, labels = _row(file, opened, trials)
+        reference = labels if reference is None else reference
+        yield {"model": row.pop("model"), "agreement": float((labels == reference).mean()), **row}
+
+
+def _row(file: Path, opened: Run, trials: TrialSet) -> tuple[dict[str, Any], LabelArray]:
+    """Scores and costs of one file, and the labels that it gave."""
+    import numpy as np
+
     from edge_runtime import RtStgcnStream
     from trainer.engine.evaluation import streamed_logits
     from trainer.metrics import Scores
 
+    labels: list[LabelArray] = []
     scores = Scores(len(opened.labels), opened.fps, opened.training.data.iou_threshold, opened.net.delay)
     predict = streamed_logits(file, opened.labels)
     for trial in trials:
-        scores.add(predict(trial.features), trial.labels)
+        logits = predict(trial.features)
+        scores.add(logits, trial.labels)
+        labels.append(logits.argmax(0))
     metrics = scores.result()
     stream = RtStgcnStream(file)
-    return {
+    row = {
         "model": file.name,
         "accuracy": metrics["accuracy"],
         "f1@50": metrics["f1@50"],
@@ -100,6 +123,7 @@ def _row(file: Path, opened: Run, trials: TrialSet) -> dict[str, Any]:
         "MMAC a frame": opened.net.macs / 1e6,
         "state kB": round(stream.state_bytes / 1000),
     }
+    return row, np.concatenate(labels)
 
 
 def _milliseconds(stream: Any, trials: TrialSet) -> float:

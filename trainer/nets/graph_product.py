@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FRAMES_AT_ONCE = 32  # of 25 nodes, 3 partitions, 64 channels: 0.6 MB
+AT_ONCE = 1 << 18  # numbers of the buffer, 1 MB: 54 frames of 25 nodes, 3 partitions, 64 channels
 
 
 class _GraphProduct(torch.autograd.Function):
@@ -35,12 +35,12 @@ class _GraphProduct(torch.autograd.Function):
         spread, unmixing = aggregation.t().contiguous(), mixing.t().contiguous()
         buffer = x.new_empty(0)
         for frames, aggregated in _aggregated(x, aggregation):
-            g, n = grad[frames], len(grad[frames])
+            g, n = grad[frames], frames.stop - frames.start
             rows = g.view(-1, g.shape[2])
             d_mixing += aggregated.t() @ rows
             if buffer.shape != aggregated.shape:
                 buffer = torch.empty_like(aggregated)
-            d = torch.mm(rows, unmixing, out=buffer).view(n, len(aggregation), -1)
+            d = torch.mm(rows, unmixing, out=buffer).view(n, aggregation.shape[0], -1)
             torch.bmm(spread.expand(n, -1, -1), d, out=d_x[frames])
             d_aggregation += torch.bmm(d, x[frames].transpose(1, 2)).sum(0)
         return d_x, d_aggregation.to(x.dtype), d_mixing.to(x.dtype)
@@ -49,12 +49,13 @@ class _GraphProduct(torch.autograd.Function):
 def _aggregated(x: Tensor, aggregation: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Some frames of ``x`` (F, V, C) and, in a buffer that the next ones take over, their (frames * V, P * C)."""
     F, V, C = x.shape
-    size = F if x.is_cuda else FRAMES_AT_ONCE
-    buffer = x.new_empty(min(F, size), len(aggregation), C)
+    rows = aggregation.shape[0]
+    size = max(1, F if x.is_cuda else AT_ONCE // (rows * C))
+    buffer = x.new_empty(min(F, size), rows, C)
     for start in range(0, F, size):
-        some = x[start : start + size]
-        out = torch.bmm(aggregation.expand(len(some), -1, -1), some, out=buffer[: len(some)])
-        yield slice(start, start + len(some)), out.view(len(some) * V, -1)
+        n = min(size, F - start)
+        out = torch.bmm(aggregation.expand(n, -1, -1), x[start : start + n], out=buffer[:n])
+        yield slice(start, start + n), out.view(n * V, -1)
 
 
 def graph_product(x: Tensor, aggregation: Tensor, mixing: Tensor) -> Tensor:

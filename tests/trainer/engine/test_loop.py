@@ -102,6 +102,26 @@ def test_crops_run_together(raw: dict[str, Any]) -> None:
     assert run(raw).history[-1]["loss"] > 0
 
 
+def test_mixed_precision_trains_nearly_as_float32(raw: dict[str, Any], tmp_path: Path) -> None:
+    """Shows that bfloat16 changes the weights, by no more than its rounding does."""
+    run(raw)
+    expected = weights(raw)
+    raw["optimizer"]["amp"] = True
+    raw["processor"]["out"] = str(tmp_path / "amp")
+    run(raw)
+    moved = torch.cat([(value - expected[name]).flatten() for name, value in weights(raw).items()])
+    assert 0 < moved.norm() < 0.05 * torch.cat([value.flatten() for value in expected.values()]).norm()
+
+
+def test_training_for_int8_leaves_weights_in_float32(raw: dict[str, Any]) -> None:
+    """Shows that the rounding is in training only: the weights that are kept are not on the grid of int8."""
+    raw["arch"]["rt-st-gcn"] |= {"in_ch": 32, "out_ch": 32}
+    raw["optimizer"] |= {"qat": True}
+    assert run(raw).history[-1]["accuracy"] > 0
+    weight = weights(raw)["st_gcn.0.conv.weight"].view(3, 32, 32)  # (partition, out, in)
+    assert len(weight.unique()) > 0.9 * weight.numel()
+
+
 def test_resuming_with_another_configuration_is_refused(raw: dict[str, Any]) -> None:
     run(raw)
     raw["optimizer"]["epochs"] = 9

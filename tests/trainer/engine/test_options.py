@@ -147,6 +147,22 @@ def test_the_commands_work_from_a_configuration_to_pictures(raw: dict[str, Any],
     }
 
 
+@pytest.mark.slow  # quantizes four times
+def test_a_benchmark_compares_fp32_ptq_and_qat(raw: dict[str, Any], tmp_path: Path) -> None:
+    """Shows that weights trained for int8 stand beside the others, each int8 file held to the fp32 of its weights."""
+    raw["arch"]["rt-st-gcn"] |= {"in_ch": 32, "out_ch": 32}
+    out = tmp_path / "out"
+    assert run(raw, tmp_path, "--debug") == 0
+    tuned = "--init", str(out / "best.pt"), "--out", str(tmp_path / "qat"), "--set", "optimizer.qat=true"
+    assert run(raw, tmp_path, "--debug", *tuned) == 0
+    assert run(raw, tmp_path, "--qat", str(tmp_path / "qat" / "best.pt"), command="benchmark") == 0
+    rows = json.loads((out / "benchmark" / "benchmark.json").read_text())
+    kinds = ("fp32", "int8-dynamic", "int8-static")
+    assert [row["model"] for row in rows] == [f"{kind}{of}.onnx" for of in ("", "-qat") for kind in kinds]
+    assert [row["agreement"] for row in rows if row["model"].startswith("fp32")] == [1.0, 1.0]
+    assert all(row["kB"] < rows[0]["kB"] for row in rows if row["model"].startswith("int8"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -155,6 +171,7 @@ def test_the_commands_work_from_a_configuration_to_pictures(raw: dict[str, Any],
         ({"processor": {"model": "rt-stgcn"}}, "unknown network"),
         ({"optimizer": {"epoch": 3}}, "did you mean 'epochs'"),
         ({"processor": {"model": "shift-gcn"}, "optimizer": {"every": 2}}, "computes every frame"),
+        ({"processor": {"model": "co-st-gcn"}, "optimizer": {"qat": True}}, "'optimizer.qat' is for rt-st-gcn"),
     ],
 )
 def test_a_bad_run_ends_before_training_with_exit_code_2(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainer.nets.graph_product import FRAMES_AT_ONCE, graph_product
+from trainer.nets import graph_product as products
 from trainer.nets.layers import ChannelNorm, FrameNorm, delayed, relu_join, sliding_sum
 
 
@@ -43,16 +43,17 @@ def test_a_burst_leaves_no_error_behind() -> None:
     assert (sliding_sum(burst, 69, 1)[:, after].double() - expected).abs().max() < 1e-4
 
 
-def test_the_graph_product_is_two_products_with_exact_gradients() -> None:
+def test_the_graph_product_is_two_products_with_exact_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shows that frames taken a few at a time give what all of them at once give."""
-    x = torch.randn(2 * FRAMES_AT_ONCE + 3, 4, 3, dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(products, "AT_ONCE", 100)  # four frames
+    x = torch.randn(15, 4, 3, dtype=torch.float64, requires_grad=True)
     aggregation = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)  # two partitions
     mixing = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
     plain = (aggregation @ x).view(len(x), 4, 6) @ mixing
-    torch.testing.assert_close(graph_product(x, aggregation, mixing), plain)
+    torch.testing.assert_close(products.graph_product(x, aggregation, mixing), plain)
     wanted = torch.randn_like(plain)
     expected = torch.autograd.grad(plain, (x, aggregation, mixing), wanted)
-    found = torch.autograd.grad(graph_product(x, aggregation, mixing), (x, aggregation, mixing), wanted)
+    found = torch.autograd.grad(products.graph_product(x, aggregation, mixing), (x, aggregation, mixing), wanted)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)  # sums over frames are kept in float32
 
 
