@@ -5,7 +5,7 @@ default it is one hop of the source (6 frames at 30 FPS: 200 ms), the age at whi
 share it out so that a run in which every stage keeps its budget both keeps the promise *and* keeps up with the source:
 
     stage          share   of              30 FPS, hop 6
-    capture          10 %  hop                 20   ms   stamp -> taken by the network: decode, hand-over, waiting
+    capture          10 %  hop                 20   ms   stamp -> taken by the network: decoding, waiting (live)
     preprocess        5 %  frame interval       1.7 ms
     imfe.encoder     45 %  frame interval      15   ms
     imfe.motion      10 %  frame interval       3.3 ms

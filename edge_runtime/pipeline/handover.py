@@ -2,32 +2,43 @@
 
 An old frame of a live camera is worth less than the one behind it, and a longer queue only adds its length to every
 latency; a file's frames are all wanted, in order.
+
+A file is read ahead, and what is read waits for the network: nobody is kept waiting by that, so it is no part of the
+frame's age. A camera's frame that waits grows old, under any policy.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import replace
 
 from edge_runtime.pipeline import policy
 from edge_runtime.pipeline.accounting import Account
-from edge_runtime.pipeline.clock import POLL_S
+from edge_runtime.pipeline.clock import POLL_S, Clock, system_clock
 from edge_runtime.pipeline.policy import Governor
 from edge_runtime.sources.base import Frame
 
 
 class Handover:
-    """Frames from one producer to one consumer; accounts for each that it takes."""
+    """Frames from one producer to one consumer; accounts for each that it takes.
 
-    def __init__(self, account: Account, governor: Governor) -> None:
+    ``live``: they come from a source that goes on by itself, and grow old while they wait. Others are stamped anew when
+    they are taken, as if they had been read just in time.
+    """
+
+    def __init__(self, account: Account, governor: Governor, *, live: bool, clock: Clock = system_clock) -> None:
         self._account = account
         self._governor = governor
-        self._waiting: deque[Frame] = deque()
+        self._live = live
+        self._clock = clock
+        self._waiting: deque[tuple[Frame, int]] = deque()  # and when it was offered
         self._closed = False
         self._changed = threading.Condition()
 
     def put(self, frame: Frame) -> bool:
         """Offer a frame; False once the hand-over is closed (the frame is then not counted)."""
+        offered_ns = self._clock()
         with self._changed:
             while not self._closed and self._admit() == "wait":
                 self._changed.wait(POLL_S)
@@ -37,7 +48,7 @@ class Handover:
             while self._admit() == "replace":
                 self._waiting.popleft()
                 self._account.dropped("overload")
-            self._waiting.append(frame)
+            self._waiting.append((frame, offered_ns))
             self._changed.notify_all()
             return True
 
@@ -52,7 +63,10 @@ class Handover:
             if not self._waiting:
                 return None
             self._changed.notify_all()
-            return self._waiting.popleft()
+            frame, offered_ns = self._waiting.popleft()
+        if self._live:
+            return frame
+        return replace(frame, captured_ns=frame.captured_ns + self._clock() - offered_ns)
 
     @property
     def over(self) -> bool:

@@ -99,7 +99,7 @@ class Pipeline:
         self._segmenter = Segmenter(hysteresis or Hysteresis(), main.background)
         self._governor = Governor(chosen, monitor.budgets.ns(WHOLE))
         self.account = account or Account()
-        self._handover = Handover(self.account, self._governor)
+        self._handover = Handover(self.account, self._governor, live=source.info.live, clock=clock)
         # Lanes serve frames that wait. Of a camera the newest may, and lanes would only make it older.
         looks = [partial(self._look, lane) for lane in range(len(main.lookers))] if chosen.name == "block" else []
         self._start_lanes = partial(Incoming, self._handover, looks, self.account)
@@ -290,6 +290,8 @@ class Pipeline:
         if self._lineup.successor is not None:
             self._lineup.successor.reset()
         self._last_result_t = None
+        if 0 <= silence <= self._rate.gap_s:
+            return  # nothing is missing: a recording begins again, or the source itself has said what has changed
         lost = self.account.count("overload") - self._lost_before  # then it is the network that is slow
         detail = {"seconds": round(silence, 3), "bound_s": round(self._rate.gap_s, 3), "lost_to_overload": lost}
         self._emit(Fault("clock-jump" if silence < 0 else "gap", frame.t, detail))

@@ -15,7 +15,7 @@ from edge_runtime.pipeline.budgets import WHOLE
 from edge_runtime.report import svg
 
 STAGE_MEANS = {
-    "capture": "from the frame's timestamp until the network takes it: decoding, hand-over, waiting",
+    "capture": "from the frame's timestamp until the network takes it: decoding, hand-over, and with a live source waiting",
     "preprocess": "resize and colour order",
     "imfe.encoder": "one frame to its feature map",
     "imfe.motion": "two feature maps to their motion",

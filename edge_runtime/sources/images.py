@@ -48,12 +48,13 @@ class ImagesSource(Closing):
             return None
         index, self._index = self._index, self._index + 1
         path = self._paths[index]
+        captured_ns = self._clock()  # before it is decoded, which is what capturing costs with a file
         try:
             image = decode_image(path.read_bytes(), str(path))
         except OSError as error:
             raise UnreadableFrameError(f"{path}: {error.strerror}") from None
         assert self._info.fps is not None
-        return Frame(image, index, index / self._info.fps, self._clock())
+        return Frame(image, index, index / self._info.fps, captured_ns)
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:

@@ -80,10 +80,10 @@ class VideoSource(Closing):
         return frame
 
     def _decode(self) -> Frame | None:
+        captured_ns = self._clock()  # before it is decoded, which is what capturing costs with a file
         if self._ended or not self._capture.grab():
             self._end()
             return None
-        captured_ns = self._clock()
         whole, image = self._capture.retrieve()
         self._t = self._timestamp()
         index, self._index = self._index, self._index + 1
