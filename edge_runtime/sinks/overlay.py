@@ -25,6 +25,7 @@ Colour = tuple[int, int, int]  # BGR
 
 TIMELINE_S = 20.0
 _MAX_TICKS = 4096  # 20 s at 200 results a second
+_TELLING = 4  # letters of a name by which it is known; fewer are left out
 
 # Distinct in hue and in lightness, so that they stay apart for a colour-blind eye and in a grey print.
 _PALETTE: tuple[Colour, ...] = (
@@ -115,6 +116,8 @@ class Overlay:
             if right > 0:
                 cv2.rectangle(image, (left, below), (right, below + bar), self.colour(segment.label), cv2.FILLED)
                 name = _shortened(segment.label, 0.55 * scale, right - left - 4)
+                if len(name) < min(_TELLING, len(segment.label)):
+                    continue
                 _text(image, name, left + 2, below + round(16 * scale), 0.55 * scale, (20, 20, 20))
 
 

@@ -3,10 +3,11 @@
 
 const WINDOW_S = 60;
 const COLOURS = ["#ff9942", "#3caad6", "#5ac86e", "#dc6ec8", "#e6dc46", "#f0646e", "#78c8be", "#8282eb"]; // as in overlay.py
+const GREY = "#969696"; // of the background, which is no action
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
 
-const seen = { labels: [], results: [], segments: [], faults: [], now: 0 };
+const seen = { labels: [], background: null, results: [], segments: [], faults: [], now: 0 };
 
 function element(name, attributes = {}, ...children) {
   const node = document.createElement(name);
@@ -23,6 +24,7 @@ function svg(name, attributes, ...children) {
 }
 
 function colour(label) {
+  if (label === seen.background) return GREY;
   if (!seen.labels.includes(label)) seen.labels.push(label);
   return COLOURS[seen.labels.indexOf(label) % COLOURS.length];
 }
@@ -38,7 +40,8 @@ const clock = (seconds) => {
 
 const on = {
   start(event) {
-    Object.assign(seen, { labels: [...event.labels], results: [], segments: [], faults: [], now: 0 });
+    const labels = event.labels.filter((label) => label !== event.background);
+    Object.assign(seen, { labels, background: event.background, results: [], segments: [], faults: [], now: 0 });
     $("source").textContent = document.title = event.source;
   },
   result(event) {
@@ -69,7 +72,7 @@ function drawResult() {
   const last = seen.results.at(-1);
   if (!last) return;
   $("label").textContent = last.label;
-  $("label").className = last.warm ? "label" : "label cold";
+  $("label").className = last.warm && last.label !== seen.background ? "label" : "label quiet";
   $("top").replaceChildren(
     ...last.top.slice(0, 4).map(([label, score]) =>
       element("li", {}, element("span", {}, label), element("span", {}, percent(score)),
@@ -117,7 +120,7 @@ function drawFaults() {
 function stageRow([name, figures]) {
   const full = Math.max(1.25 * figures.budget_ms, Math.min(figures.p99_ms, 4 * figures.budget_ms)) || 1;
   const x = (value) => Math.min(200, (200 * value) / full);
-  const late = figures.miss_ratio > 0;
+  const late = figures.miss_ratio >= 0.01;
   return element("tr", { class: name === "capture_to_result" ? "whole" : "" },
     element("th", { scope: "row" }, name === "capture_to_result" ? "capture to result" : name),
     element("td", { class: "bar" },
@@ -129,7 +132,7 @@ function stageRow([name, figures]) {
     element("td", { class: "figures" },
       element("span", { title: "median / 99th percentile" }, `${ms(figures.p50_ms)} / ${ms(figures.p99_ms)}`), " ",
       element("span", { title: "budget" }, `of ${ms(figures.budget_ms)} ms`)),
-    element("td", { class: late ? "late" : "", title: "late, of the last 512" }, late ? `${percent(figures.miss_ratio)} late` : "in time"));
+    element("td", { class: late ? "late" : "", title: "late, of the last 512" }, figures.miss_ratio > 0 ? `${percent(figures.miss_ratio)} late` : "in time"));
 }
 
 function pairs(id, rows) {
@@ -148,7 +151,7 @@ function drawStatus(status) {
     ...Object.entries(status.sinks).filter(([, sink]) => sink.failed + sink.lost)
       .map(([name, sink]) => [`missing in ${name}`, count(sink.failed + sink.lost)])]);
   pairs("device", [["temperature", celsius == null ? "no sensor" : `${celsius.toFixed(1)} °C`],
-    ["throttled", throttled == null ? "not told" : throttled.join(", ") || "no"],
+    ["throttled", throttled == null ? "unknown" : throttled.join(", ") || "no"],
     ["processor", `${own.toFixed(0)} % here, ${others.toFixed(0)} % others`], ["memory", `${memory.toFixed(0)} MB`],
     ["newest frame", status.frame_age_s == null ? "none yet" : `${status.frame_age_s.toFixed(1)} s ago`],
     ["viewers", count(status.viewers)]]);
