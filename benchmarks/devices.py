@@ -62,7 +62,7 @@ def print_devices(rows: list[Row]) -> None:
         f"\nOne thread; GEMM peak {peaks[False]:.0f} GMAC/s fp32, {peaks[True]:.0f} int8. Pi: ESTIMATED upper bounds,"
     )
     print("frames a second at the default hop, one core / four cores (method: benchmarks/devices.py)")
-    boards = "".join(f"{board.name:>14}" for board in BOARDS)
+    boards = "".join(f"{board.name:>17}" for board in BOARDS)
     print(
         f"{'':<14}{'parameters':>12}"
         + "".join(f"{f'{s} MMAC  ms':>20}" for s in STAGES)
@@ -77,5 +77,5 @@ def print_devices(rows: list[Row]) -> None:
             f"{row.name + (' int8' if row.int8 else ' fp32'):<14}{parameters:>10.2f} M"
             + "".join(f"{cell:>20}" for cell in cells)
             + f"{frame_ms:>12.2f}"
-            + "".join(f"{f'{one:.1f} / {four:.1f}':>14}" for one, four in rates)
+            + "".join(f"{f'{one:.1f} / {four:.1f}':>17}" for one, four in rates)
         )

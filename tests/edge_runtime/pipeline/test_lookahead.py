@@ -75,10 +75,9 @@ def test_the_start_says_how_many() -> None:
 def test_a_camera_has_no_lanes(policy: PolicyName) -> None:
     """Shows that where the newest frame counts none is taken before its turn."""
     recogniser = FakeRecogniser(lookers=[seen, seen])
-    sink = Keep()
-    pipeline(FakeSource(slowly(5, 0.01), live=True), [sink], recogniser, policy=policy).run()
+    pipeline(FakeSource(slowly(5, 0.01), live=True), [Keep()], recogniser, policy=policy).run()
+    assert recogniser.seen
     assert recogniser.followed == []
-    assert sink.summary.frames["processed"] == 5
 
 
 def test_every_frame_is_accounted_for_when_stopped() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,14 @@ def test_a_gap_ends_the_segment_forgets_the_past_and_is_told() -> None:
     (gap,) = sink.faults
     assert (gap.kind, gap.t) == ("gap", 10.0)
     assert [(round(s.start, 1), round(s.end, 1)) for s in sink.segments] == [(0.0, 1.0), (10.0, 11.0)]
+
+
+def test_a_recording_that_begins_again_is_another_past_and_no_gap() -> None:
+    sink, recogniser = Keep(), FakeRecogniser()
+    items = [replace(frame(i), epoch=i // 3) for i in range(9)]
+    pipeline(FakeSource(items), [sink], recogniser).run()
+    assert recogniser.resets == 2
+    assert sink.faults == []
 
 
 def test_a_delayed_network_says_what_it_owes_at_the_end() -> None:
