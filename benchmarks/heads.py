@@ -1,29 +1,52 @@
-"""``python -m benchmarks.heads``: RT-ST-GCN and LSTR, on motion alone and on RGB and motion, fold by fold.
+"""RT-ST-GCN and LSTR, on motion alone and on RGB and motion.
 
-For each fold of a cross-validation the motion network (``trainer imfe finetune``) and the RGB network (``trainer imfe
-baseline appearance``) stay as they are, their regions are computed once, and four heads are trained on them from the
-same recipe and seed: what ``trainer imfe finetune --head-only`` does four times, which computes the regions four times.
-Each pair of files is exported into ``OUT/<cell>/<fold>`` and scored by ``trainer imfe evaluate``.
+``python -m benchmarks.heads train`` takes one fold of a cross-validation. Its motion network (``trainer imfe
+finetune``) and its RGB network (``trainer imfe baseline appearance``) stay as they are, their regions are computed
+once, and four heads are trained on them from the same recipe and seed: what ``trainer imfe finetune --head-only`` does
+four times, which computes the regions four times. Each pair of files goes into ``OUT/<head>-<streams>``, for ``trainer
+imfe evaluate``.
+
+``python -m benchmarks.heads joined`` runs such folders over the clips of each sequence that they were not trained on,
+one after the other as one stream: there the head must notice by itself that one action has ended and another begun.
+
+``python -m benchmarks.heads time`` runs such folders in turns, a result each, on one thread: the encoder, motion and
+RGB passes that a result needs, and the head. Pictures are of the network's size; nothing is decoded.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import logging
-from collections.abc import Iterator
+import statistics
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 
+from edge_runtime.models.inspection import inspect
+from edge_runtime.models.metadata import ImfeMetadata
+from edge_runtime.pipeline.assembly import Models, load_models, open_recogniser
+from edge_runtime.pipeline.head import Opinion
+from edge_runtime.pipeline.recogniser import Recogniser, event_of
+from edge_runtime.quantization.measure import take_turns
+from edge_runtime.segments import Hysteresis, Segmenter
+from edge_runtime.sources.base import Frame
+from edge_runtime.streams.observer import ignore
 from trainer.cli._clips import Clips, add_clip_options, open_clips
+from trainer.cli.imfe_evaluate import held_out
+from trainer.data.clips import Clip, cached, find_clips, runtime_frames
 from trainer.engine.imfe_files import save_recogniser, start_from
 from trainer.engine.imfe_heads import RememberedRegions
-from trainer.engine.imfe_recogniser import HeadAlone, Recogniser
+from trainer.engine.imfe_recogniser import HeadAlone
+from trainer.engine.imfe_recogniser import Recogniser as Trained
 from trainer.engine.imfe_train import Batch, Recipe, build, train
 from trainer.export import export_imfe, export_lstr, export_rtstgcn
+from trainer.metrics import Scores
 from trainer.nets.lstr import Lstr
 
 HEADS: tuple[Literal["rtstgcn", "lstr"], ...] = ("rtstgcn", "lstr")
@@ -42,13 +65,120 @@ class MotionOf:
 
 
 def main() -> None:
-    """Train one fold's four heads and write their folders."""
+    """One of the two."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_clip_options(parser)
-    parser.add_argument("--motion", required=True, type=Path, metavar="CKPT", help="model.pt of imfe finetune")
-    parser.add_argument("--rgb", required=True, type=Path, metavar="CKPT", help="model.pt of imfe baseline appearance")
+    commands = parser.add_subparsers(required=True)
+    train_parser = commands.add_parser("train", help="one fold's four heads")
+    add_clip_options(train_parser)
+    train_parser.add_argument("--motion", required=True, type=Path, metavar="CKPT", help="model.pt of imfe finetune")
+    train_parser.add_argument("--rgb", required=True, type=Path, metavar="CKPT", help="model.pt of baseline appearance")
+    train_parser.set_defaults(run=train_fold)
+    joined_parser = commands.add_parser("joined", help="held-out clips as one stream a sequence")
+    joined_parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folds of one kind, pooled")
+    joined_parser.add_argument("--clips", required=True, type=Path, metavar="CSV")
+    joined_parser.add_argument("--root", type=Path, metavar="DIR")
+    joined_parser.add_argument("--cache", required=True, type=Path, metavar="DIR")
+    joined_parser.set_defaults(run=score_joined)
+    time_parser = commands.add_parser("time", help="folders in turns")
+    time_parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    time_parser.add_argument("--rounds", type=int, default=400)
+    time_parser.set_defaults(run=time_folders)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args.run(args)
+
+
+def score_joined(args: argparse.Namespace) -> None:
+    """One line for all folders."""
+    clips = find_clips(args.clips, args.root)
+    results: Scores | None = None
+    for folder in args.folders:
+        models = load_models(folder / "imfe.onnx", None)
+        recogniser, _ = open_recogniser(models, observe=ignore)
+        labels, background = models.labels, recogniser.background
+        if results is None:
+            results, shown = (Scores(len(labels), models.fps / recogniser.hop, (0.5,)) for _ in range(2))
+        for group in held_out(folder):
+            opinions, truth = _stream(recogniser, [clip for clip in clips if clip.group == group], models, args.cache)
+            numbers = np.array([labels.index(label) for label in truth])
+            results.add(np.stack([np.asarray(opinion.scores) for opinion in opinions], 1), numbers)
+            segmenter = Segmenter(Hysteresis(), background)
+            events = [cast(Result, event_of(opinion, labels, 0.0)) for opinion in opinions]
+            found = [s for event in events for s in segmenter.step(event)] + segmenter.finish()
+            named = np.full(len(events), labels.index(background))
+            for segment in found:
+                within = [segment.start <= event.t <= segment.end for event in events]
+                named[np.array(within)] = labels.index(segment.label)
+            shown.add(np.eye(len(labels))[named].T, numbers)
+    assert results is not None
+    each, segments = results.result(), shown.result()
+    print(
+        f"{args.folders[0].name}: {100 * each['accuracy']:.1f} % of results, mAP {100 * each['map']:.1f}, named "
+        f"{100 * each['detected']:.1f} % of clips after {each['time_to_detection']:.2f} s, "
+        f"segments' pooled F1@50 {100 * segments['pooled_f1@50']:.1f}"
+    )
+
+
+def _stream(
+    recogniser: Recogniser, clips: Sequence[Clip], models: Models, cache: Path
+) -> tuple[list[Opinion], list[str]]:
+    """Opinions of the clips one after the other, and the label of the clip that each one's frame is of."""
+    metadata = models.main.metadata
+    assert isinstance(metadata, ImfeMetadata)
+    recogniser.reset()
+    opinions: list[Opinion] = []
+    truth: list[str] = []
+    for clip in clips:
+        video = cached(clip.path, metadata.height, metadata.width, cache)
+        for picture in video.frames[runtime_frames(video, models.fps)]:
+            t = len(truth) / models.fps
+            opinions += recogniser.step(Frame(picture, len(truth), t, 0))
+            truth.append(clip.label)
+    return opinions, [truth[opinion.frame] for opinion in opinions]
+
+
+def time_folders(args: argparse.Namespace) -> None:
+    """A line a folder: work and median CPU time of a result, and of what comes after its last frame."""
+    models = [load_models(folder / "imfe.onnx", None) for folder in args.folders]
+    results = [Results(one) for one in models]
+    times = take_turns([one.next for one in results], args.rounds, clock_ns=time.thread_time_ns)
+    for folder, one, us in zip(args.folders, results, times.median_us, strict=True):
+        last = statistics.median(one.last_ns) / 1e6
+        print(
+            f"{folder}: {one.macs / 1e6:.1f} MMAC a result, {us / 1e3:.2f} ms, {last:.2f} of them after its last frame"
+        )
+
+
+class Results:
+    """A model at the hop that its head was trained at, fed with noise."""
+
+    def __init__(self, models: Models) -> None:
+        assert models.head is not None
+        main, head = inspect(models.main), inspect(models.head)
+        self._recogniser, _ = open_recogniser(models, observe=ignore)
+        self._hop = self._recogniser.hop
+        per_hop = {"encoder": self._hop, "motion": min(self._hop, self._recogniser.clip_length - 1)}
+        self.macs = sum(cost.macs * per_hop.get(stage, 1) for stage, cost in (main.costs | head.costs).items())
+        self.last_ns: list[int] = []
+        size = main.metadata["height"], main.metadata["width"]
+        pictures = np.random.default_rng(0).integers(0, 256, (16, *size, 3), np.uint8)
+        self._frames = (Frame(picture, i, i / models.fps, 0) for i, picture in enumerate(itertools.cycle(pictures)))
+        while not self._recogniser.step(next(self._frames)):
+            pass
+
+    def next(self) -> None:
+        """Up to the next result."""
+        for frame in itertools.islice(self._frames, self._hop - 1):
+            self._recogniser.step(frame)
+        last = next(self._frames)
+        begun = time.thread_time_ns()
+        opinions = self._recogniser.step(last)
+        self.last_ns.append(time.thread_time_ns() - begun)
+        assert opinions
+
+
+def train_fold(args: argparse.Namespace) -> None:
+    """Four heads, and their folders."""
     data = open_clips(args)
     both = dataclasses.replace(data.recipe, imfe=dataclasses.replace(data.recipe.imfe, appearance=True))
     regions = RememberedRegions(_network(both, args, data), data.training, both, args.seed)
@@ -64,7 +194,7 @@ def main() -> None:
             (folder / "split.json").write_bytes((args.out / "split.json").read_bytes())
 
 
-def _network(recipe: Recipe, args: argparse.Namespace, data: Clips) -> Recogniser:
+def _network(recipe: Recipe, args: argparse.Namespace, data: Clips) -> Trained:
     """The two streams as given, a new head."""
     torch.manual_seed(args.seed)
     net = build(recipe, data.labels, args.background)
@@ -74,7 +204,7 @@ def _network(recipe: Recipe, args: argparse.Namespace, data: Clips) -> Recognise
     return net.eval()
 
 
-def _write(net: Recogniser, recipe: Recipe, folder: Path) -> None:
+def _write(net: Trained, recipe: Recipe, folder: Path) -> None:
     save_recogniser(folder / "model.pt", net, recipe)
     export_imfe(net.imfe, folder / "imfe.onnx")
     if isinstance(net.head, Lstr):

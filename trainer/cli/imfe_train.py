@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
         if value < 1:
             raise InputError(f"{option} {value}: expected at least 1")
     config = read_config(args.config)
+    if config.appearance:
+        raise InputError(f"--config {args.config}: a teacher teaches motion; leave 'appearance' out")
     pairs = with_features(find_videos(args.rgb), args.features)
     if args.debug:
         pairs = pairs[:DEBUG_VIDEOS]
