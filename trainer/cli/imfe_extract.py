@@ -38,12 +38,14 @@ def run(args: argparse.Namespace) -> None:
     videos = find_videos(raw if raw.is_dir() else data)
     if args.checkpoint_path.suffix == ".onnx":
         done = extract(videos, data / "features", onnx_extractor(args.checkpoint_path, args.threads), args.regions)
+        unreadable = done["unreadable"]
     else:
         from trainer.engine.distributed import world
 
         with world(args.device) as place:
             extractor = torch_extractor(args.checkpoint_path, str(place.device))
             done = extract(place.share(videos), data / "features", extractor, args.regions)
-    if done["unreadable"] == len(videos):
+            unreadable = sum(place.gather(done["unreadable"]))
+    if unreadable == len(videos):
         raise InputError(f"{data}: none of its {len(videos)} videos can be read")
     print("  ".join(f"{key} {value:.4g}" for key, value in done.items()))

@@ -102,6 +102,8 @@ def distil(
     Raises:
         InputError: the teacher's width is not the network's, or ``resume`` is not a checkpoint of this network.
     """
+    if net.config.appearance:
+        raise InputError("a motion teacher teaches motion: give a config without the RGB stream ('appearance': false)")
     if training.feature_dim != net.config.feature_dim:
         raise InputError(
             f"the teacher's features have {training.feature_dim} values, IMFE '{net.config.name}' gives "
@@ -121,13 +123,7 @@ def distil(
             falls = (epoch * steps + step) * FALLS_PER_EPOCH // steps
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.gamma**falls
-            everywhere = sum(world.gather(len(clips)))
-            optimizer.zero_grad()
-            if len(clips):
-                loss = _loss(net, clips.to(world.device), rows.to(world.device), settings) / everywhere
-                loss.backward()
-                total += loss.item() * everywhere
-            world.sum_gradients(net.parameters())
+            total += gradients(net, clips, rows, settings, world)
             optimizer.step()
             count += len(clips)
         world.mean_buffers(net)
@@ -188,16 +184,37 @@ def _collate(items: Sequence[Item | None]) -> Item:
     return torch.stack([clip for clip, _ in read]), torch.stack([row for _, row in read])
 
 
-def _loss(net: Imfe, clips: Tensor, rows: Tensor, settings: Distillation) -> Tensor:
-    """Sum over the clips of each one's loss."""
+def gradients(net: Imfe, clips: Tensor, rows: Tensor, settings: Distillation, world: World) -> float:
+    """Leave the gradients of a batch in ``net``: of all processes' clips, whichever have none. One call on each.
+
+    The norms' statistics are those of a process's own clips, as in the published training.
+
+    Returns:
+        The sum of this process's losses.
+    """
+    everywhere = sum(world.gather(len(clips)))
+    net.zero_grad()
+    total = 0.0
+    if len(clips):
+        loss = batch_loss(net, clips.to(world.device), rows.to(world.device), settings)
+        (loss / everywhere).backward()
+        total = loss.item()
+    world.sum_gradients(net.parameters())
+    return total
+
+
+def batch_loss(net: Imfe, clips: Tensor, rows: Tensor, settings: Distillation) -> Tensor:
+    """Sum over the uint8 clips (B, 6, H, W, 3) of each one's loss against its teacher's row (B, D)."""
     device = clips.device.type
     length = net.config.clip_length
     with torch.autocast(device, torch.bfloat16, enabled=settings.amp):
-        fmaps = net.encode(net.normalise(clips.flatten(0, 1)))
+        frames = net.normalise(clips.flatten(0, 1))
+        # channels last: a twentieth less time, an eighth less memory (CPU, base)
+        fmaps = net.encode(frames.contiguous(memory_format=torch.channels_last))
     fmaps = fmaps.float().view(len(clips), length, *fmaps.shape[1:])
     pairs = net.pair(fmaps[:, :-1].flatten(0, 1), fmaps[:, 1:].flatten(0, 1))  # (B * pairs, P, h, w)
     with torch.autocast(device, torch.bfloat16, enabled=settings.amp):
-        features, _ = net.head(pairs.view(len(clips), -1, *pairs.shape[2:]))
+        features, _ = net.head(pairs.reshape(len(clips), -1, *pairs.shape[2:]))
     return distance(features.float(), rows, settings.loss).sum()
 
 
@@ -216,7 +233,7 @@ def _validate(net: Imfe, data: TeacherClips, settings: Distillation, world: Worl
     total, count = 0.0, 0
     for clips, rows in _load(data, range(len(data)), settings, world):
         if len(clips):
-            total += _loss(net, clips.to(world.device), rows.to(world.device), settings).item()
+            total += batch_loss(net, clips.to(world.device), rows.to(world.device), settings).item()
             count += len(clips)
     totals: list[tuple[float, int]] = world.gather((total, count))
     return sum(loss for loss, _ in totals) / max(sum(n for _, n in totals), 1)

@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 Features = npt.NDArray[np.float32]
 
 
+Describe = Callable[[RawVideo], tuple[Features, Features]]
+"""A video -> features (n, D) and regions (n, D, V) of its clips."""
+
+
 @dataclass(frozen=True, slots=True)
 class Extractor:
     """``compute``: uint8 clips (n, 6, H, W, 3) of one video, in order -> features (n, D), regions (n, D, V)."""
@@ -33,6 +37,12 @@ class Extractor:
     height: int
     width: int
     compute: Callable[[UInt8Array], tuple[Features, Features]]
+
+    def __call__(self, video: RawVideo) -> tuple[Features, Features]:
+        """Read the clips' frames, then compute."""
+        indices = clip_indices(video.count)
+        frames = read_frames(video, indices.ravel().tolist(), self.height, self.width)
+        return self.compute(frames.reshape(*indices.shape, *frames.shape[1:]))
 
 
 def torch_extractor(checkpoint: Path, device: str) -> Extractor:
@@ -55,9 +65,9 @@ def torch_extractor(checkpoint: Path, device: str) -> Extractor:
     @torch.inference_mode()
     def compute(clips: UInt8Array) -> tuple[Features, Features]:
         found = []
-        for part in torch.from_numpy(clips).split(clips_at_once):
+        for part in torch.split(torch.from_numpy(clips), clips_at_once):
             frames = net.normalise(part.to(device))  # (clips, 6, 3, H, W)
-            fmaps = torch.cat([net.encode(each) for each in frames.flatten(0, 1).split(frames_at_once)])
+            fmaps = torch.cat([net.encode(each) for each in torch.split(frames.flatten(0, 1), frames_at_once)])
             fmaps = fmaps.view(len(part), CLIP_LENGTH, *fmaps.shape[1:])
             pairs = net.pair(fmaps[:, :-1].flatten(0, 1), fmaps[:, 1:].flatten(0, 1))
             appearance = net.appear(frames[:, net.config.central])
@@ -82,7 +92,7 @@ def onnx_extractor(model: Path, threads: int) -> Extractor:
     return Extractor(stream.metadata.height, stream.metadata.width, compute)
 
 
-def extract(videos: Sequence[RawVideo], out: Path, extractor: Extractor, regions: bool) -> dict[str, float]:
+def extract(videos: Sequence[RawVideo], out: Path, describe: Describe, regions: bool) -> dict[str, float]:
     """Write ``out/NAME.npy`` (and ``NAME.regions.npy``) of every video that has none yet.
 
     Returns:
@@ -96,19 +106,16 @@ def extract(videos: Sequence[RawVideo], out: Path, extractor: Extractor, regions
         if all(file.is_file() for file in wanted):
             there += 1
             continue
-        indices = clip_indices(video.count)
         try:
-            frames = read_frames(video, indices.ravel().tolist(), extractor.height, extractor.width)
+            described = describe(video)
         except InputError as error:
             log.warning("left out: %s", error)
             unreadable += 1
             continue
-        for file, values in zip(
-            wanted, extractor.compute(frames.reshape(*indices.shape, *frames.shape[1:])), strict=False
-        ):
+        for file, values in zip(wanted, described, strict=False):
             _write(file, values)
         made += 1
-        clips += len(indices)
+        clips += video.clips
     seconds = max(time.monotonic() - started, 1e-9)
     return {"made": made, "there": there, "unreadable": unreadable, "clips_per_s": clips / seconds}
 
