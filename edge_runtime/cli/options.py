@@ -39,6 +39,15 @@ def threads_or_auto(text: str) -> int | None:
     return None if text == "auto" else thread_count(text)
 
 
+def provider(text: str) -> str:
+    """A name, ``auto`` as the one for this machine."""
+    if text != "auto":
+        return text
+    from edge_runtime.models.session import best_provider  # half a second, and only here
+
+    return best_provider()
+
+
 def positive(text: str) -> float:
     """Above 0, and finite."""
     try:

@@ -33,6 +33,9 @@ PROVIDERS = {
 # bound, not when run; state that stays there between steps (``Session.empty``) is bound once, like memory of ours.
 DEVICE_MEMORY = {"cuda": "cuda", "tensorrt": "cuda"}
 
+# Tried by ``auto``, in this order, where this onnxruntime has them. TensorRT is not: it builds an engine for minutes.
+_AUTO = ("cuda", "cpu")
+
 # what onnxruntime raises on a model it cannot open or run
 ORT_ERRORS: tuple[type[Exception], ...] = (
     _ort_errors.Fail,
@@ -47,6 +50,11 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     UnicodeDecodeError,  # a damaged name in its message
 )
+
+
+def best_provider() -> str:
+    """A GPU where this build of onnxruntime can use one, else the processor. Whether a GPU is there shows on opening."""
+    return next(name for name in _AUTO if PROVIDERS[name] in ort.get_available_providers())
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

@@ -9,7 +9,7 @@ import pytest
 
 from edge_runtime import InputError, RtStgcnStream
 from edge_runtime.models import session as sessions
-from edge_runtime.models.session import Session, open_session
+from edge_runtime.models.session import Session, best_provider, open_session
 from edge_runtime.streams import rtstgcn
 from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn
 
@@ -18,6 +18,13 @@ def test_an_absent_provider_falls_back_and_says_so(models: dict[str, Path], capl
     stream = RtStgcnStream(models["rtstgcn"], provider="cuda")
     assert stream.providers == {"rtstgcn": "cpu"}
     assert "provider cuda is not in this onnxruntime build" in caplog.text
+
+
+def test_auto_is_a_gpu_where_the_build_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert best_provider() == "cpu"
+    both = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: both)
+    assert best_provider() == "cuda"
 
 
 def test_unusable_arguments(models: dict[str, Path]) -> None:
