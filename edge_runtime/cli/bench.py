@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME|auto",
         type=provider,
         default="cpu",
-        help="of onnxruntime: cpu, cuda, … (default cpu)",
+        help="onnxruntime's: cpu, cuda, … (default cpu)",
     )
     load = parser.add_argument_group("load")
     load.add_argument(

@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME|auto",
         type=provider,
         default="cpu",
-        help="of onnxruntime: cpu, cuda, … (default cpu)",
+        help="onnxruntime's: cpu, cuda, … (default cpu)",
     )
 
     add_output_options(parser)

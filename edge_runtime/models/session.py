@@ -53,7 +53,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 
 
 def best_provider() -> str:
-    """A GPU where this build of onnxruntime can use one, else the processor. Whether a GPU is there shows on opening."""
+    """A GPU where this build of onnxruntime can use one, else the processor. Whether one is there shows on opening."""
     return next(name for name in _AUTO if PROVIDERS[name] in ort.get_available_providers())
 
 
