@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from edge_runtime.events import Result
 from edge_runtime.models.inspection import inspect
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.pipeline.assembly import Models, load_models, open_recogniser
@@ -65,7 +67,7 @@ class MotionOf:
 
 
 def main() -> None:
-    """One of the two."""
+    """One of the three."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     train_parser = commands.add_parser("train", help="one fold's four heads")
@@ -91,32 +93,39 @@ def main() -> None:
 def score_joined(args: argparse.Namespace) -> None:
     """One line for all folders."""
     clips = find_clips(args.clips, args.root)
-    results: Scores | None = None
+    each, shown = (Scores(len(_labels(args.folders[0])), thresholds=(0.5,)) for _ in range(2))
     for folder in args.folders:
         models = load_models(folder / "imfe.onnx", None)
         recogniser, _ = open_recogniser(models, observe=ignore)
-        labels, background = models.labels, recogniser.background
-        if results is None:
-            results, shown = (Scores(len(labels), models.fps / recogniser.hop, (0.5,)) for _ in range(2))
+        each.fps = models.fps / recogniser.hop
         for group in held_out(folder):
             opinions, truth = _stream(recogniser, [clip for clip in clips if clip.group == group], models, args.cache)
-            numbers = np.array([labels.index(label) for label in truth])
-            results.add(np.stack([np.asarray(opinion.scores) for opinion in opinions], 1), numbers)
-            segmenter = Segmenter(Hysteresis(), background)
-            events = [cast(Result, event_of(opinion, labels, 0.0)) for opinion in opinions]
-            found = [s for event in events for s in segmenter.step(event)] + segmenter.finish()
-            named = np.full(len(events), labels.index(background))
-            for segment in found:
-                within = [segment.start <= event.t <= segment.end for event in events]
-                named[np.array(within)] = labels.index(segment.label)
-            shown.add(np.eye(len(labels))[named].T, numbers)
-    assert results is not None
-    each, segments = results.result(), shown.result()
+            numbers = np.array([models.labels.index(label) for label in truth])
+            each.add(np.stack([np.asarray(opinion.scores) for opinion in opinions], 1), numbers)
+            shown.add(np.eye(len(models.labels))[_segments(opinions, recogniser)].T, numbers)
+    one, segments = each.result(), shown.result()
     print(
-        f"{args.folders[0].name}: {100 * each['accuracy']:.1f} % of results, mAP {100 * each['map']:.1f}, named "
-        f"{100 * each['detected']:.1f} % of clips after {each['time_to_detection']:.2f} s, "
+        f"{args.folders[0].name}: {100 * one['accuracy']:.1f} % of results, mAP {100 * one['map']:.1f}, named "
+        f"{100 * one['detected']:.1f} % of actions after {one['time_to_detection']:.2f} s, "
         f"segments' pooled F1@50 {100 * segments['pooled_f1@50']:.1f}"
     )
+
+
+def _labels(folder: Path) -> tuple[str, ...]:
+    return load_models(folder / "imfe.onnx", None).labels
+
+
+def _segments(opinions: Sequence[Opinion], recogniser: Recogniser) -> npt.NDArray[np.intp]:
+    """The class of the segment that edge-run would report at each opinion, by its default thresholds."""
+    labels, background = recogniser.labels, recogniser.background
+    assert background is not None
+    segmenter = Segmenter(Hysteresis(), background)
+    events = [cast(Result, event_of(opinion, labels, 0.0)) for opinion in opinions]
+    found = [segment for event in events for segment in segmenter.step(event)] + segmenter.finish()
+    times, named = np.array([event.t for event in events]), np.full(len(events), labels.index(background))
+    for segment in found:
+        named[(segment.start <= times) & (times <= segment.end)] = labels.index(segment.label)
+    return named
 
 
 def _stream(
