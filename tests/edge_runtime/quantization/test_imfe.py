@@ -17,7 +17,7 @@ from edge_runtime.models.metadata import ImfeMetadata, RtStgcnLayer
 from edge_runtime.quantization import imfe
 from edge_runtime.quantization.imfe import Candidate, Outcome, quantize_imfe
 from edge_runtime.streams.imfe import ImfeStream
-from tests.edge_runtime.streams.small_models import SmallGcn, SmallImfe
+from tests.edge_runtime.streams.small_models import SmallGcn, SmallImfe, SmallLstr
 
 Clip = npt.NDArray[np.uint8]
 
@@ -66,6 +66,19 @@ def test_static_streams_the_same_features_within_the_bound(
     expected, found = features(original, clips[1]), features(static.file, clips[1])
     assert not np.array_equal(expected, found)
     assert float(expected @ found / np.linalg.norm(expected) / np.linalg.norm(found)) >= imfe.PARITY_BOUND
+
+
+def test_an_rgb_stream_is_a_stage_like_the_others(tmp_path: Path, clips: list[Clip]) -> None:
+    """Shows that it is calibrated on central frames, put back, and fed to the head; and that an LSTR's labels count."""
+    small = SmallImfe.make(appearance=True)
+    file = load_model(small.save(tmp_path / "imfe.onnx"))
+    head = load_model(SmallLstr.make(in_channels=9).save(tmp_path / "lstr.onnx"))
+    outcome = quantize_imfe(file, clips, "static", head=head, say=silent)
+    assert outcome.chosen["appearance"].how.startswith("static")
+    assert outcome.parity.cosine_mean >= imfe.PARITY_BOUND and outcome.parity.agreement is not None
+    expected, found = features(file, clips[1]), features(outcome.file, clips[1])
+    assert not np.array_equal(expected[:7], found[:7])
+    np.testing.assert_array_equal(found[7:], expected[7:])  # its one convolution is its first, which stays fp32
 
 
 def test_the_file_says_what_was_decided_and_from_what(original: ModelFile, clips: list[Clip], static: Outcome) -> None:
