@@ -12,6 +12,7 @@ from edge_runtime.sources.base import Closing, Frame, Source, SourceInfo
 
 # Between a recording's last frame and its first one again where it states no rate.
 _SEAM_S = 1 / 30
+HELD_UP_S = 1.0  # the four buffers of a camera's driver are far less
 
 
 class LoopedSource(Closing):
@@ -55,7 +56,9 @@ class LoopedSource(Closing):
 class LiveSource(Closing):
     """A recording as a camera would send it: each frame when its time comes, and stamped with that moment.
 
-    A frame that the reader comes too late for is late by the wait: nothing slows a camera down.
+    A frame that the reader comes too late for is late by the wait: nothing slows a camera down. But a camera has no
+    frames of long ago either: a recording that was held up by more than `HELD_UP_S` (the process was stopped, decoding
+    is slower than real time) goes on from where it is.
 
     Args:
         recording: what is played; closed with this.
@@ -77,6 +80,9 @@ class LiveSource(Closing):
             self._start = self._clock(), frame.t
         due_ns = self._start[0] + round((frame.t - self._start[1]) * 1e9)
         wait_ns = due_ns - self._clock()
+        if wait_ns < -HELD_UP_S * 1e9:
+            self._start = self._clock(), frame.t
+            return replace(frame, captured_ns=self._start[0])
         if wait_ns > 0 and self._interrupted.wait(wait_ns / 1e9):
             return None
         return replace(frame, captured_ns=due_ns)

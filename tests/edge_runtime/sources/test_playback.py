@@ -98,6 +98,18 @@ def test_frames_come_when_they_are_due_and_are_stamped_with_that() -> None:
     assert source.info.live
 
 
+def test_a_recording_that_was_held_up_goes_on_from_where_it_is() -> None:
+    """Shows it for a process that was stopped for a minute: what comes after it is as fresh as before."""
+    clock = Clock()
+    source = LiveSource(Recording([0.0, 0.1, 0.2]), clock=clock)
+    source.read()
+    clock.ns += 60_000_000_000
+    resumed = clock.ns
+    assert frames(source, 1)[0].captured_ns == resumed
+    clock.ns += 150_000_000
+    assert frames(source, 1)[0].captured_ns == resumed + 100_000_000
+
+
 def test_a_frame_that_is_not_due_is_waited_for_until_interrupted() -> None:
     source = LiveSource(Recording([0.0, 3600.0]))
     assert source.read() is not None
