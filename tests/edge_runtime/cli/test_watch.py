@@ -210,6 +210,29 @@ def test_a_service_manager_hears_the_truth_and_reloads_thresholds(
 
 
 @pytest.mark.slow
+def test_a_site_is_ready_and_fed_while_one_of_its_cameras_is_away(
+    camera: HttpCamera, inputs: Inputs, tmp_path: Path
+) -> None:
+    """Shows one camera that is not there at boot, READY and a fed watchdog all the same, and each by its name."""
+    path = tmp_path / "site.toml"
+    cameras = f'[camera.front]\nrtsp = "{camera.url}"\n[camera.yard]\nrtsp = "http://127.0.0.1:9/none"\n'
+    path.write_text(f'model = "{inputs.imfe}"\nthreads = "1"\n{cameras}')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE_S)
+        environ = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        command = [sys.executable, "-m", "edge_runtime.cli.run", "--config", str(path)]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environ)
+        heard: set[str] = set()
+        while not {"READY=1", "STATUS=front: ok, yard: away", "WATCHDOG=1"} <= heard:
+            heard.add(manager.recv(4096).decode())
+        process.send_signal(signal.SIGTERM)
+        while manager.recv(4096) != b"STOPPING=1":
+            pass
+        assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.slow
 def test_a_new_model_takes_over_without_a_gap(camera: HttpCamera, inputs: Inputs, tmp_path: Path) -> None:
     """Shows a new file behind the same name and SIGHUP: it warms up and takes over; a broken one changes nothing."""
     models = tmp_path / "models"
