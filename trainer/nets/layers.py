@@ -130,7 +130,7 @@ class GraphConv(nn.Module):
             y: Tensor = self.product(aggregated, mixing)
         else:
             y = graph_product(x.reshape(N * L, V, -1), aggregation, mixing).view(N, L, V, -1)
-        return y + (bias if frames is None else bias * frames[:, None, None])
+        return y.add_(bias if frames is None else bias * frames[:, None, None])
 
 
 def temporal_conv(conv: nn.Conv2d, x: Tensor, dilation: int = 1, before: int = 0, after: int = 0) -> Tensor:
@@ -192,7 +192,7 @@ def sliding_sum(x: Tensor, taps: int, dilation: int) -> Tensor:
     running sums within a block: a constant number of passes over the data for any number of taps, and, as nothing is
     ever taken off a sum, no rounding error that outlives its window, unlike a difference of cumulative sums.
     """
-    if x.dtype in (torch.bfloat16, torch.float16):
+    if x.dtype == torch.bfloat16:
         x = x.float()  # under mixed precision: a sum that frames enter and leave keeps its digits
     if taps == 1:
         return x
@@ -214,7 +214,7 @@ class _ReluJoin(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         passed, out = ctx.saved_tensors
-        grad = grad * (out > 0)
+        grad = torch.ops.aten.threshold_backward(grad, out, 0)  # a quarter of the time of a mask and a product
         return grad * passed, grad
 
 
