@@ -91,7 +91,7 @@ def test_the_file_says_what_was_decided_and_from_what(original: ModelFile, clips
 
 
 def test_the_first_and_last_convolution_stay_fp32(static: Outcome) -> None:
-    assert static.chosen["encoder"].kept_float == ("coded",)
+    assert static.chosen["encoder"].kept_float == ("fmap.coded",)
 
 
 def test_auto_goes_back_to_fp32_where_int8_would_lose(
