@@ -133,8 +133,13 @@ def overload(frames: FloatArray, probability: float, limit: float, rng: Rng) -> 
             frames[-1, :, :, node] *= 10
 
 
-def crop(x: npt.NDArray[Any], labels: LabelArray, length: int, rng: Rng) -> tuple[npt.NDArray[Any], LabelArray]:
+def crop(
+    x: npt.NDArray[Any], labels: LabelArray, length: int, rng: Rng, lead: int = 0
+) -> tuple[npt.NDArray[Any], LabelArray]:
     """A random stretch of ``length`` frames, the beginning in one case of three.
+
+    The first ``lead`` frames of any other stretch are ``IGNORED``: what went before them, and may decide their labels,
+    is missing.
 
     A shorter trial is continued backwards and forwards until it is long enough, with ``IGNORED`` labels: a value that
     no sensor gives (zeros) would spoil a batch's statistics.
@@ -142,6 +147,9 @@ def crop(x: npt.NDArray[Any], labels: LabelArray, length: int, rng: Rng) -> tupl
     n = x.shape[1]
     if n >= length:
         start = 0 if rng.random() < 1 / 3 else int(rng.integers(0, n - length + 1))
-        return x[:, start : start + length], labels[start : start + length]
+        kept = labels[start : start + length].copy()
+        if start:
+            kept[:lead] = IGNORED
+        return x[:, start : start + length], kept
     mirrored = np.pad(np.arange(n), (0, length - n), mode="symmetric")
     return x[:, mirrored], np.concatenate([labels, np.full(length - n, IGNORED)])

@@ -223,9 +223,9 @@ class _Run:
         trial: Trial = self.train_set[index]
         x, y = trial.features, trial.labels
         if o.crop:  # a little more than needed: a time-warp may shorten it
-            x, y = crop(x, y, min(x.shape[1], round(o.crop * 1.3)), rng) if x.shape[1] > o.crop else (x, y)
+            x, y = crop(x, y, min(x.shape[1], round(o.crop * 1.3)), rng, o.lead) if x.shape[1] > o.crop else (x, y)
         x, y = augment(x, y, how, rng)
-        return crop(x, y, o.crop, rng) if o.crop else (x, y)
+        return crop(x, y, o.crop, rng, o.lead) if o.crop else (x, y)
 
     def _validate(self) -> dict[str, float]:
         assert self.val_set is not None

@@ -33,6 +33,7 @@ class OptimizerOptions:
         batch_size: trials an optimizer step, over all processes.
         crop: frames a trial is cut to at random, so that ``together`` trials run at once; 0 = whole trials, one by one
             (published).
+        lead: frames at the start of a cut trial that count for nothing, unless the trial begins there.
         learning_rate_decay: factor every 10 epochs, with the schedule ``step`` (published).
         warmup: epochs of linear rise.
         ema: decay of the averaged weights that are tested and kept; 0 = the last step's.
@@ -62,6 +63,7 @@ class OptimizerOptions:
     amp: bool = False
     qat: bool = False
     crop: int = 0
+    lead: int = 0
     together: int = 1
     every: int = 1
     class_weights: Literal["rarity", "inverse_root", "none"] = "rarity"

@@ -50,11 +50,17 @@ class FrameGraph(GraphBuilder):
 
     def classify(self, model: FrameNetwork, y: str, axes: tuple[int, ...] = (1,)) -> None:
         """Frames, averaged over ``axes`` (their nodes, perhaps their time) -> the output ``logits`` (N, classes)."""
+        self.output(self.logits(model, y, axes, output="logits"), (N, len(model.config.labels)))
+
+    def logits(
+        self, model: FrameNetwork, y: str, axes: tuple[int, ...] = (1,), keepdims: int = 0, output: str = ""
+    ) -> str:
+        """Frames, averaged over ``axes``, classified; with ``keepdims`` those axes stay, of size 1."""
         classes, c_in = model.fcn_out.weight.shape[:2]
-        y = self.op("ReduceMean", (y,), "output.pool", axes=axes, keepdims=0)
+        y = self.op("ReduceMean", (y,), "output.pool", axes=axes, keepdims=keepdims)
         assert model.fcn_out.bias is not None
         weight, bias = array(model.fcn_out.weight).reshape(classes, c_in).T, array(model.fcn_out.bias)
-        self.output(self.linear(y, weight, bias, "output.fcn", output="logits"), (N, classes))
+        return self.linear(y, weight, bias, "output.fcn", output)
 
     def graph_conv(
         self,

@@ -15,37 +15,78 @@ prevents it, see ``trainer.export.order``.
 
 from __future__ import annotations
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
+from trainer.export import sums
 from trainer.export.frames import FrameGraph, N, array
 from trainer.nets.layers import ChannelNorm, FrameNorm
+from trainer.nets.network_config import LayerConfig
 from trainer.nets.rtstgcn import Layer, RtStgcn
 
 
 def build_graph(model: RtStgcn) -> FrameGraph:
     """One step of the network."""
     g = FrameGraph(model.config.graph.num_node)
-    y = g.embed(model, g.streams(model))
-    for index, layer in enumerate(model.layers, start=len(model.config.memories) - len(model.layers)):
+    streams = g.streams(model)
+    y = g.embed(model, streams)
+    first = len(model.config.sensor_memories)
+    for index, layer in enumerate(model.layers, start=first):
         y = _layer(g, index, layer, model.A, y)
-    g.classify(model, y)
+    logits = _with_lifts(g, model, g.logits(model, y, keepdims=1), streams)
+    if model.config.averaging is None:
+        g.output(g.reshape(logits, (-1, len(model.config.labels)), "logits"), (N, len(model.config.labels)))
+    else:
+        _averaged(g, first + len(model.layers), model.config.averaging, logits)
     return g
+
+
+def _with_lifts(g: FrameGraph, model: RtStgcn, logits: str, streams: str) -> str:
+    """Logits (N, 1, classes) and what the lift windows of the streams (N, V, C) say, the same at each node."""
+    if model.lift_head is None:
+        return logits
+    assert model.config.sensors is not None
+    lifts = model.config.sensors.lifts
+    bounds = {"start": (0, lifts.start), "stop": (1, lifts.stop), "axis": (1, 2)}
+    parts = [g.weight(f"lifts.{name}", np.array(values, np.int64)) for name, values in bounds.items()]
+    y = g.op("Slice", (streams, *parts), "lifts")
+    for index, layer in enumerate(model.lift_head):
+        name = f"lifts.{index}"
+        if isinstance(layer, nn.Linear):
+            y = g.linear(y, array(layer.weight).T, array(layer.bias), name)
+        else:
+            y = g.op("Relu", (y,), name)
+    return g.op("Add", (logits, y), "lifts.logits")
+
+
+def _averaged(g: FrameGraph, index: int, window: LayerConfig, logits: str) -> None:
+    """The output ``logits``: a frame's (N, 1, classes), averaged over a window."""
+    shape = (N, g.nodes, window.out_channels)
+    remaining = sums.remaining(g, index, shape)
+    everywhere = g.weight("average.nodes", np.ones((g.nodes, 1)))
+    entering = g.op("Mul", (logits, everywhere), f"entering.{index}")
+    g.order[entering] = remaining
+    total = sums.total(g, index, remaining, entering, shape)
+    held = g.input(f"residual_leaving.{index}", shape)
+    both = g.op("Add", (total, held), "average.sum")
+    # the same memory as the frame that leaves: read into the sum first
+    g.output(g.reshape(entering, (-1, *shape[1:]), f"residual_entering.{index}", after=both), shape)
+    mean = g.op("ReduceMean", (both,), "average.mean", axes=(1,), keepdims=0)  # the nodes hold the same
+    factor = g.weight("average.factor", np.array([1 / (window.taps + 1)]))
+    g.output(g.op("Mul", (mean, factor), "logits"), (N, window.out_channels))
 
 
 def _layer(g: FrameGraph, index: int, layer: Layer, A: Tensor, x: str) -> str:
     """One layer: output (N, V, C_out) of input ``x`` (N, V, C_in)."""
     c_out, name = layer.config.out_channels, f"layer{index}"
-    running, fresh, leaving = g.state(f"sum.{index}", f"fresh.{index}", f"leaving.{index}", channels=c_out)
-    remaining = g.op("Sub", (running, leaving), f"{name}.remaining")
+    shape = (N, g.nodes, c_out)
+    remaining = sums.remaining(g, index, shape)
     norm = layer.bn_relu[0]
 
     # A BatchNorm after the sum: its gain goes into the frames that are summed, its shift is added once
     gain = array(norm.folded()[0]) if isinstance(norm, ChannelNorm) else None
     entering = g.graph_conv(layer, A, x, name, gain=gain, after=remaining, output=f"entering.{index}")
-    total = g.op("Add", (remaining, entering), f"sum.{index}.out")
-    g.op("Add", (fresh, entering), f"fresh.{index}.out")
-    for output in (total, f"fresh.{index}.out", entering):
-        g.output(output, (N, g.nodes, c_out))
+    total = sums.total(g, index, remaining, entering, shape)
 
     if isinstance(norm, FrameNorm):
         y = g.frame_norm(total, norm, f"{name}.norm")

@@ -79,8 +79,8 @@ def _windowed(layer: LayerConfig) -> RtStgcnLayer:
 
 
 def _sensor_memory(model: FrameNetwork) -> tuple[RtStgcnLayer, ...]:
-    """The sums that sensor streams keep, which are the graph's layer 0."""
-    return tuple(_summing(layer) for layer in model.config.memories[: -len(model.config.layers)])
+    """The sums that sensor streams keep, which are the graph's first layers."""
+    return tuple(_summing(memory) for memory in model.config.sensor_memories)
 
 
 def build_metadata(

@@ -36,7 +36,7 @@ class CoState(NamedTuple):
 
     steps: int
     layers: tuple[CoLayerState, ...]
-    sensors: LayerState | None
+    sensors: tuple[LayerState, ...]
 
 
 class CoLayer(nn.Module):
@@ -128,7 +128,7 @@ class CoStGcn(FrameNetwork):
     @property
     def state_size(self) -> int:
         state = self.initial_state()
-        parts = [part for layer in state.layers for part in layer] + list(state.sensors or ())
+        parts = [part for layer in (*state.layers, *state.sensors) for part in layer]
         return sum(frame.numel() for part in parts for frame in part)
 
     @property

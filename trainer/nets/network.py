@@ -21,7 +21,7 @@ from trainer.nets.int8 import Product
 from trainer.nets.layers import ChannelNorm, Normalization, frame_norm, pointwise
 from trainer.nets.memory import LayerState, initial_memory, slide
 from trainer.nets.network_config import MultiStageConfig, NetworkConfig
-from trainer.nets.sensors import STREAMS, SensorStreams
+from trainer.nets.sensors import SensorStreams
 
 
 class GraphNetwork(nn.Module):
@@ -86,7 +86,7 @@ class FrameNetwork(GraphNetwork):
         first, last = config.layers[0].in_channels, config.layers[-1].out_channels
         self.register_buffer("A", torch.from_numpy(adjacency(config.graph, config.strategy)))
         self.sensors = SensorStreams(config.sensors) if config.sensors else None
-        streams = STREAMS if config.sensors else C
+        streams = config.sensors.streams if config.sensors else C
         self.norm_in = _input_norm(config.normalization, streams, V) if config.input_norm else nn.Identity()
         self.fcn_in = nn.Conv2d(streams, first, 1)
         self.fcn_out = nn.Conv2d(last, len(config.labels), 1)
@@ -97,20 +97,25 @@ class FrameNetwork(GraphNetwork):
         y = self._scale(x.permute(0, 2, 3, 1))
         return y if self.sensors is None else self.sensors(y)
 
-    def _streams_step(self, x: Tensor, memory: LayerState | None, steps: int) -> tuple[Tensor, LayerState | None]:
-        """One frame (N, C, V) -> scaled or streams (N, V, C), and the sensors' memory (None without sensors)."""
+    def _streams_step(
+        self, x: Tensor, memory: tuple[LayerState, ...], steps: int
+    ) -> tuple[Tensor, tuple[LayerState, ...]]:
+        """One frame (N, C, V) -> scaled or streams (N, V, C), and the sensors' memory."""
         y = self._scale(x.transpose(1, 2))
         if self.sensors is None:
-            return y, None
-        assert memory is not None
-        sums, memory = slide(self.sensors.entering(y), self.config.memories[0], memory, steps)
-        return self.sensors.streams(y, sums), memory
+            return y, memory
+        after = list(memory)
 
-    def _sensor_memory(self, N: int) -> LayerState | None:
-        """The sensors' memory before the first frame."""
-        if self.sensors is None:
-            return None
-        return initial_memory(self.config.memories[0], self.input_mean, N, self.config.graph.num_node)
+        def windowed(entering: Tensor, i: int) -> Tensor:
+            sums, after[i] = slide(entering, self.config.sensor_memories[i], memory[i], steps)
+            return sums
+
+        return self.sensors.streams(y, windowed), tuple(after)
+
+    def _sensor_memory(self, N: int) -> tuple[LayerState, ...]:
+        """The sensors' memory before the first frame; nothing without sensors."""
+        V = self.config.graph.num_node
+        return tuple(initial_memory(memory, self.input_mean, N, V) for memory in self.config.sensor_memories)
 
     def _embed(self, x: Tensor) -> Tensor:
         """Scaled frames or streams (N, L, V, C) -> (N, L, V, C of the first layer)."""
@@ -128,7 +133,7 @@ class FrameNetwork(GraphNetwork):
 
     @property
     def delay(self) -> int:
-        return sum(layer.residual_delay for layer in self.config.layers)
+        return sum(layer.residual_delay for layer in self.config.memories)
 
     @property
     def _outer_macs(self) -> int:

@@ -12,7 +12,7 @@ from edge_runtime.models.metadata import Graph
 from trainer.nets.config import NetworkOptions, centred, read_options, residual_delays
 from trainer.nets.graph import Strategy, load_graph
 from trainer.nets.layers import Normalization
-from trainer.nets.sensors import RAW_CHANNELS, SUMS, SensorConfig
+from trainer.nets.sensors import RAW_CHANNELS, SensorConfig
 
 Residual = Literal["none", "identity", "conv"]
 Source = Literal["regions", "skeleton"]
@@ -55,6 +55,8 @@ class NetworkConfig:
     background: str | None = None
     window: int = 50  # frames that a network by sliding window sees (published for PKU-MMD); the others have their own
     sensors: SensorConfig | None = None  # for body-worn sensors: raw values become streams, see trainer.nets.sensors
+    lift_head: int = 0  # width of the perceptron from the sensors' lift windows to the result (RT-ST-GCN); 0 = none
+    average: int = 0  # frames around the one spoken of whose results are averaged (RT-ST-GCN); 0 = none
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the configuration file, if any
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class NetworkConfig:
                 )
         if self.sensors and self.in_channels != RAW_CHANNELS:
             raise InputError(f"sensors give {RAW_CHANNELS} channels a node, the network takes {self.in_channels}")
+        if self.lift_head and not (self.sensors and self.sensors.lift_windows):
+            raise InputError("a lift_head needs sensors with lift_windows")
         if self.background is not None and self.background not in self.labels:
             raise InputError(
                 f"background {self.background!r} is not among the labels {', '.join(self.labels[:8])}, ..."
@@ -75,9 +79,19 @@ class NetworkConfig:
     @property
     def memories(self) -> tuple[LayerConfig, ...]:
         """What has a sliding sum, in the order of the exported graph's layers."""
-        if self.sensors is None:
-            return self.layers
-        return (LayerConfig(RAW_CHANNELS, SUMS, self.sensors.rest_frames, residual="none"), *self.layers)
+        return self.sensor_memories + self.layers + ((self.averaging,) if self.averaging else ())
+
+    @property
+    def sensor_memories(self) -> tuple[LayerConfig, ...]:
+        """The sums that sensor streams keep."""
+        kept = self.sensors.memories if self.sensors else ()
+        return tuple(LayerConfig(RAW_CHANNELS, channels, frames, residual="none") for channels, frames in kept)
+
+    @property
+    def averaging(self) -> LayerConfig | None:
+        """The sum over results, if any. The middle one, which sets the delay, counts once more."""
+        classes = len(self.labels)
+        return LayerConfig(classes, classes, self.average, residual_delay=self.average // 2) if self.average else None
 
     @classmethod
     def from_options(
@@ -131,6 +145,8 @@ class NetworkConfig:
             background=options.get("background"),
             window=options.integer("receptive_field", 50),
             sensors=_sensors(options),
+            lift_head=options.integer("lift_head", 0, minimum=0) if options.network == "rt-st-gcn" else 0,
+            average=options.integer("average", 0, minimum=0) if options.network == "rt-st-gcn" else 0,
             raw=options.raw,
         )
 
@@ -155,8 +171,13 @@ def _sensors(options: NetworkOptions) -> SensorConfig | None:
     if value is None:
         return None
     try:
-        gain = float(value.get("lift_gain", 1.0))
-        return SensorConfig(float(value["gravity"]), float(value["turn"]), int(value["rest_frames"]), gain)
+        return SensorConfig(
+            float(value["gravity"]),
+            float(value["turn"]),
+            int(value["rest_frames"]),
+            float(value.get("lift_gain", 1.0)),
+            tuple(int(frames) for frames in value.get("lift_windows", ())),
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f'{options.path}: \'sensors\' should be {{"gravity": x, "turn": x, "rest_frames": n}}, found {value!r}'

@@ -5,6 +5,9 @@
     layer:   x_t ──► graph convolution ──► h_t ──► s_t = Σ_{i<taps} h_{t - i·dilation} ──► norm, ReLU ──(+)──► ReLU ──►
                └──────────── held back by residual_delay ──► identity | 1x1 conv, norm ─────────────────┘
 
+    lifts:   sums over the sensors' lift windows ──► perceptron ──► added to the logits, where that is asked for
+    result:  logits_t ──► (Σ_{i<average} logits_{t-i} + logits_{t - average/2}) / (average + 1), where that is asked for
+
 One set of parameters, two forms: ``forward`` over whole trials, to train, and the pure ``step`` of one frame, whose
 cost does not depend on the window because ``s_t = s_{t-d} + h_t - h_{t-taps·d}``. docs/networks.md says why they agree.
 Parameter names are the published ones.
@@ -93,6 +96,7 @@ class RtStgcn(FrameNetwork):
         self.st_gcn = nn.ModuleList(
             Layer(layer, self.A, config.normalization, config.edge_importance) for layer in config.layers
         )
+        self.lift_head = _lift_head(config) if config.lift_head else None
 
     def forward(self, x: Tensor, every: int = 1) -> Tensor:
         """Whole trials (N, C, L, V) -> logits (N, classes, L); the logits at t speak of frame ``t - delay``.
@@ -103,11 +107,29 @@ class RtStgcn(FrameNetwork):
         estimated from every n-th of them; it is worth having at the end, where it averages the n interleaved
         networks that dilated layers are, and so steadies the result.
         """
-        y = self._embed(self._streams(x))
-        dense = self._dense_layers(every)
+        streams = self._streams(x)
+        y, dense = self._embed(streams), self._dense_layers(every)
         for index, layer in enumerate(self.layers):
             y = layer(y, self.A, rate=1 if index <= dense else every, thin=every if index == dense else 1)
-        return self._classify(y).transpose(1, 2)
+        logits = self._with_lifts(self._classify(y), streams[:, every - 1 :: every])
+        return self._averaged(logits, every).transpose(1, 2)
+
+    def _with_lifts(self, logits: Tensor, streams: Tensor) -> Tensor:
+        """What the lift windows alone say (..., V, streams), added to the logits (..., classes)."""
+        if self.lift_head is None:
+            return logits
+        assert self.config.sensors is not None
+        out: Tensor = logits + self.lift_head(streams[..., 0, self.config.sensors.lifts])
+        return out
+
+    def _averaged(self, logits: Tensor, rate: int) -> Tensor:
+        """Every ``rate``-th frame's logits (N, L, classes), averaged over those in the window."""
+        window = self.config.averaging
+        if window is None:
+            return logits
+        x, taps = logits[:, :, None], max(1, window.taps // rate)
+        y = sliding_sum(x, taps, 1) + delayed(x, window.residual_delay // rate)
+        return y[:, :, 0] / (taps + 1)
 
     def _dense_layers(self, every: int) -> int:
         """Index of the last layer that sees all frames: the next one's dilation is a multiple of ``every``."""
@@ -121,14 +143,21 @@ class RtStgcn(FrameNetwork):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One frame (N, C, V) -> logits (N, classes) and the new memory; the old one stays as it was."""
-        before = list(state.layers)
-        y, sensors = self._streams_step(x, before.pop(0) if self.sensors else None, state.steps)
-        y = self._embed(y[:, None])[:, 0]
-        after = [sensors] if sensors else []
-        for layer, memory in zip(self.layers, before, strict=True):
+        first = len(self.config.sensor_memories)
+        streams, sensors = self._streams_step(x, state.layers[:first], state.steps)
+        y = self._embed(streams[:, None])[:, 0]
+        after = list(sensors)
+        for layer, memory in zip(self.layers, state.layers[first : first + len(self.layers)], strict=True):
             y, memory = layer.step(y, self.A, memory, state.steps)
             after.append(memory)
-        return self._classify(y), State(state.steps + 1, tuple(after))
+        logits = self._with_lifts(self._classify(y), streams)
+        if window := self.config.averaging:
+            x = logits[:, None].expand(-1, y.shape[1], -1)  # memories are kept a node; these are all alike
+            s, memory = slide(x, window, state.layers[-1], state.steps)
+            held = (*memory.residual, x)
+            logits = (s + held[0])[:, 0] / (window.taps + 1)
+            after.append(memory._replace(residual=held[1:]))
+        return logits, State(state.steps + 1, tuple(after))
 
     @property
     def layers(self) -> list[Layer]:
@@ -147,8 +176,25 @@ class RtStgcn(FrameNetwork):
     def macs(self) -> int:
         """Multiplications a frame in streaming, the same for any window."""
         total = self._outer_macs
+        if self.lift_head is not None:
+            total += sum(layer.weight.numel() for layer in self.lift_head if isinstance(layer, nn.Linear))
         for layer in self.config.layers:
             total += self._graph_conv_macs(layer.in_channels, layer.out_channels)
             if layer.residual == "conv":
                 total += self.config.graph.num_node * layer.in_channels * layer.out_channels
         return total
+
+
+def _lift_head(config: NetworkConfig) -> nn.Sequential:
+    """The body's lift windows (..., windows) -> logits (..., classes); it adds nothing until it is trained."""
+    assert config.sensors is not None
+    last = nn.Linear(config.lift_head, len(config.labels))
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Linear(len(config.sensors.lift_windows), config.lift_head),
+        nn.ReLU(),
+        nn.Linear(config.lift_head, config.lift_head),
+        nn.ReLU(),
+        last,
+    )

@@ -77,7 +77,7 @@ class ShiftState(NamedTuple):
 
     steps: int
     layers: tuple[tuple[tuple[Tensor, ...], tuple[Tensor, ...]], ...]
-    sensors: LayerState | None
+    sensors: tuple[LayerState, ...]
 
 
 class ShiftLayer(nn.Module):
@@ -170,7 +170,7 @@ class ShiftGcn(FrameNetwork):
 
     @property
     def receptive_field(self) -> int:
-        before = 0 if self.config.sensors is None else self.config.sensors.rest_frames - 1
+        before = sum(memory.taps - 1 for memory in self.config.sensor_memories)
         return 1 + before + sum(2 * layer.past_in.reach for layer in self.layers)
 
     @property
@@ -180,7 +180,7 @@ class ShiftGcn(FrameNetwork):
     @property
     def state_size(self) -> int:
         state = self.initial_state()
-        parts = [part for layer in state.layers for part in layer] + list(state.sensors or ())
+        parts = [part for layer in (*state.layers, *state.sensors) for part in layer]
         return sum(frame.numel() for part in parts for frame in part)
 
     @property

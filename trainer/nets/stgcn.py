@@ -76,7 +76,7 @@ class WindowState(NamedTuple):
 
     steps: int
     frames: tuple[Tensor, ...]
-    sensors: LayerState | None
+    sensors: tuple[LayerState, ...]
 
 
 class SlidingWindow(FrameNetwork):
@@ -131,7 +131,7 @@ class SlidingWindow(FrameNetwork):
 
     @property
     def receptive_field(self) -> int:
-        before = 0 if self.config.sensors is None else self.config.sensors.rest_frames - 1
+        before = sum(memory.taps - 1 for memory in self.config.sensor_memories)
         return self.window + before
 
     @property
@@ -140,8 +140,7 @@ class SlidingWindow(FrameNetwork):
 
     @property
     def state_size(self) -> int:
-        sensors = self._sensor_memory(1)
-        kept = 0 if sensors is None else sum(part.numel() for parts in sensors for part in parts)
+        kept = sum(frame.numel() for memory in self._sensor_memory(1) for part in memory for frame in part)
         return (self.window - 1) * self.config.graph.num_node * self.stream_channels + kept
 
 

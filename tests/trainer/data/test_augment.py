@@ -88,6 +88,18 @@ def test_a_crop_keeps_frames_and_labels_together() -> None:
     assert len(labels) == 20
 
 
+def test_what_follows_a_cut_counts_only_after_its_lead() -> None:
+    """Shows that a stretch without its past is not trained on at its start, and that a trial's own start is."""
+    x, starts = np.arange(50, dtype=np.float32)[None, :, None], set()
+    for seed in range(20):
+        y, labels = crop(x, np.arange(50), 20, rng(seed), lead=5)
+        start = int(y[0, 0, 0])
+        starts.add(start > 0)
+        assert labels[:5].tolist() == ([IGNORED] * 5 if start else [0, 1, 2, 3, 4])
+        assert labels[5:].tolist() == y[0, 5:, 0].tolist()
+    assert starts == {True, False}
+
+
 def test_a_short_trial_is_continued_with_frames_that_do_not_count() -> None:
     x = np.arange(3, dtype=np.float32)[None, :, None]
     y, labels = crop(x, np.array([4, 5, 6]), 7, rng())

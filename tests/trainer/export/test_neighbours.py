@@ -32,11 +32,11 @@ STRIDED = (LayerConfig(6, 6, 3), LayerConfig(6, 8, 5, 2, "conv"), LayerConfig(8,
 NETWORKS: dict[str, tuple[type[FrameNetwork], tuple[LayerConfig, ...], dict[str, Any]]] = {
     "CoST-GCN": (CoStGcn, CONTINUAL, {}),
     "CoST-GCN, BatchNorm": (CoStGcn, CONTINUAL, {"normalization": "BatchNorm", "edge_importance": False}),
-    "CoST-GCN, sensors": (CoStGcn, CONTINUAL, {"sensors": SensorConfig(100.0, 200.0, 5)}),
+    "CoST-GCN, sensors": (CoStGcn, CONTINUAL, {"sensors": SensorConfig(100.0, 200.0, 5, lift_windows=(3, 8))}),
     "ST-GCN": (StGcn, STRIDED, {"window": 9}),
     "ST-GCN, BatchNorm": (StGcn, STRIDED, {"window": 8, "normalization": "BatchNorm", "edge_importance": False}),
     "ST-GCN, one frame": (StGcn, STRIDED, {"window": 1}),
-    "ST-GCN, sensors": (StGcn, STRIDED, {"window": 4, "sensors": SensorConfig(100.0, 200.0, 5)}),
+    "ST-GCN, sensors": (StGcn, STRIDED, {"window": 4, "sensors": SensorConfig(100.0, 200.0, 5, lift_windows=(3, 8))}),
 }
 
 

@@ -21,6 +21,7 @@ from trainer.cli import main
 from trainer.export import ParityError, export_rtstgcn, rtstgcn
 from trainer.nets.network_config import LayerConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
+from trainer.nets.sensors import SensorConfig
 
 GRAPH = Graph(5, ((0, 1), (1, 2), (2, 3), (2, 4)), center=2)
 LABELS = ("rest", "walk", "run")
@@ -33,6 +34,7 @@ VARIANTS: dict[str, tuple[tuple[LayerConfig, ...], dict[str, Any]]] = {
     "delayed in a row": ((LayerConfig(6, 6, 5), *(LayerConfig(6, 6, 3, residual_delay=2),) * 2), {}),
     "delayed BatchNorm": ((LayerConfig(6, 8, 3, 2, "conv", 2),), {"normalization": "BatchNorm"}),
     "one tap": ((LayerConfig(6, 6, 1), LayerConfig(6, 6, 1, dilation=2)), {}),
+    "averaged": ((LayerConfig(6, 6, 4), LayerConfig(6, 6, 3, residual_delay=1)), {"average": 5}),
 }
 
 
@@ -60,6 +62,31 @@ def test_the_device_computes_what_torch_computes(tmp_path: Path, variant: str) -
     assert relative_error(torch.from_numpy(found).permute(1, 2, 0), expected) < 1e-4
 
 
+@pytest.mark.parametrize("average", [0, 6])
+def test_body_worn_sensors_run_on_the_device(tmp_path: Path, average: int) -> None:
+    """Shows that streams, lift windows and what is made of them directly are the same in torch, whole and frame by
+    frame, and in the file."""
+    sensors = SensorConfig(100.0, 200.0, 9, lift_gain=5.0, lift_windows=(4, 11))
+    layers = LayerConfig(8, 8, 3), LayerConfig(8, 8, 2, dilation=2, residual_delay=1)
+    torch.manual_seed(0)
+    model = RtStgcn(NetworkConfig(6, GRAPH, LABELS, layers, sensors=sensors, lift_head=7, average=average)).eval()
+    assert model.lift_head is not None
+    torch.nn.init.normal_(model.lift_head[-1].weight)
+    x = 100 * torch.tensor([0, 1.0, 0, 0, 0, 0])[:, None, None] + 4 * torch.randn(1, 6, 60, 5)
+    with torch.inference_mode():
+        expected, state, logits = model(x), model.initial_state(), []
+        for frame in x.unbind(2):
+            out, state = model.step(frame, state)
+            logits.append(out)
+        plain = RtStgcn(NetworkConfig(6, GRAPH, LABELS, layers, sensors=sensors, average=average)).eval()
+        plain.load_state_dict(model.state_dict(), strict=False)
+        assert relative_error(plain(x), expected) > 1e-2
+    assert relative_error(torch.stack(logits, 2), expected) < 1e-4
+    export_rtstgcn(model, tmp_path / "rt.onnx")
+    found = RtStgcnBatch(tmp_path / "rt.onnx", 1).steps(x.permute(2, 0, 1, 3).numpy())
+    assert relative_error(torch.from_numpy(found).permute(1, 2, 0), expected) < 1e-4
+
+
 def test_the_file_says_what_the_network_is(tmp_path: Path) -> None:
     model = network("delayed")
     export_rtstgcn(model, tmp_path / "rt.onnx")
@@ -78,7 +105,7 @@ def test_a_layer_is_two_matmuls_and_no_transpose(tmp_path: Path) -> None:
     assert {"Transpose", "Einsum", "Conv", "BatchNormalization"}.isdisjoint(kinds)
 
 
-@pytest.mark.parametrize("variant", ["plain", "dilated", "delayed", "delayed BatchNorm"])
+@pytest.mark.parametrize("variant", ["plain", "dilated", "delayed", "delayed BatchNorm", "averaged"])
 def test_leaving_and_entering_frame_may_be_the_same_memory(tmp_path: Path, variant: str) -> None:
     """Shows what the order of writes guarantees: state in place gives exactly what separate memory gives."""
     export_rtstgcn(network(variant), tmp_path / "rt.onnx")

@@ -84,7 +84,7 @@ def test_frame_by_frame_equals_the_whole_trial(name: str, normalization: str) ->
 def test_sensor_streams_run_in_every_network(name: str) -> None:
     """Shows that raw sensor values become streams in whole trials and frame by frame alike."""
     torch.manual_seed(0)
-    sensors = SensorConfig(gravity=100.0, turn=200.0, rest_frames=7)
+    sensors = SensorConfig(gravity=100.0, turn=200.0, rest_frames=7, lift_windows=(3, 8))
     model: Any = perturbed(LAYERED[name](NetworkConfig(6, GRAPH, LABELS, LAYERS, sensors=sensors, window=9)))
     x = 100 * torch.randn(1, 6, 40, 5)
     with torch.inference_mode():
@@ -93,7 +93,8 @@ def test_sensor_streams_run_in_every_network(name: str) -> None:
             out, state = model.step(frame, state)
             logits.append(out)
         assert relative_error(torch.stack(logits, 2), model(x)) < 1e-4
-    assert model.receptive_field == LAYERED[name](NetworkConfig(2, GRAPH, LABELS, LAYERS, window=9)).receptive_field + 6
+    without = LAYERED[name](NetworkConfig(2, GRAPH, LABELS, LAYERS, window=9))
+    assert model.receptive_field == without.receptive_field + 6 + 2 + 7
 
 
 @pytest.mark.parametrize("name", EVERY)

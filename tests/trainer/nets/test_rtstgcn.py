@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ VARIANTS = {
     "no input norm": network(LayerConfig(6, 6, 3), input_norm=False, strategy="uniform"),
     "delayed": network(LayerConfig(6, 6, 5, residual_delay=2), LayerConfig(6, 8, 3, 2, "conv", residual_delay=3)),
     "one tap": network(LayerConfig(6, 6, 1)),
+    "averaged": network(LayerConfig(6, 6, 3, residual_delay=1), average=6),
 }
 
 
@@ -145,8 +147,23 @@ def test_a_step_leaves_the_state_it_was_given_untouched() -> None:
     torch.testing.assert_close(model.step(frame, state)[0], model.step(frame, state)[0], rtol=0, atol=0)
 
 
-def test_the_delay_is_the_sum_of_the_layers() -> None:
+def test_the_delay_is_the_sum_of_the_layers_and_half_the_average() -> None:
     assert VARIANTS["delayed"].delay == 5
+    assert VARIANTS["averaged"].delay == 1 + 3
+
+
+def test_an_average_takes_a_flicker_away() -> None:
+    """Shows what averaging does: the results around a frame, that one counted once more, in every second frame too."""
+    model = VARIANTS["averaged"]
+    plain = RtStgcn(replace(model.config, average=0))
+    plain.load_state_dict(model.state_dict())
+    x = torch.randn(1, 2, 40, 5)
+    with torch.inference_mode():
+        logits, averaged = plain.eval()(x), model(x)
+        expected = (logits[..., 20:26].sum(-1) + logits[..., 22]) / 7
+        torch.testing.assert_close(averaged[..., 25], expected)
+        fewer = plain(x, every=2)
+        torch.testing.assert_close(model(x, every=2)[..., 9], (fewer[..., 7:10].sum(-1) + fewer[..., 8]) / 4)
 
 
 def test_state_size_counts_what_a_stream_keeps() -> None:
@@ -182,6 +199,11 @@ def test_both_published_dialects_are_read(tmp_path: Path) -> None:
         assert [layer.residual for layer in config.layers].count("conv") == 2
     assert (new.in_channels, new.graph.num_node) == (3, 25)
     assert (old.in_channels, old.graph.num_node) == (6, 7)
+
+
+def test_a_lift_head_without_lift_windows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lift_windows"):
+        NetworkConfig.from_json(written(tmp_path, lift_head=8))
 
 
 def test_unknown_keys_are_kept_and_can_be_shown(tmp_path: Path) -> None:
