@@ -295,6 +295,8 @@ class Pipeline:
         lost = self.account.count("overload") - self._lost_before  # then it is the network that is slow
         detail = {"seconds": round(silence, 3), "bound_s": round(self._rate.gap_s, 3), "lost_to_overload": lost}
         self._emit(Fault("clock-jump" if silence < 0 else "gap", frame.t, detail))
+        if lost:  # a network so slow that no clip is ever whole gives no result by which the policy could tell
+            self._govern(frame, self._clock())
 
     def _govern(self, frame: Frame, known_ns: int) -> None:
         """Let the policy see this result; run as it says from now on."""

@@ -24,7 +24,8 @@ same observations again.
 
 How ``degrade`` moves::
 
-    strained result = older than the budget, or frames were lost to overload since the one before
+    strained result = older than the budget, or frames were lost to overload since the one before; a gap that such
+                      losses tore counts as one
     calm result     = no older than half the budget, nothing lost
     down one level    after 3 strained results in a row
     up one level      after 30 calm results in a row (from dropping: to the same hop and model without it); a climb
