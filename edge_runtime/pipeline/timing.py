@@ -99,7 +99,9 @@ class Tape:
 
     def read(self) -> dict[str, Passes]:
         """The passes since the last time."""
-        first, count = self._read, self._noted() - self._read
+        noted = self._noted()
+        first = max(self._read, noted - _MOMENTS + 1)  # of a line that outgrows the tape the end is left
+        count = noted - first
         # with the moment before the first, at which that one began
         stages, moments, frames = (_ring(ring, first - 1, first + count) for ring in self._lists)
         codes = np.fromiter(map(self._codes.__getitem__, stages), np.int64, count + 1)
@@ -110,7 +112,7 @@ class Tape:
         frame = frame[np.maximum.accumulate(line)]
         self._under_way = int(frame[-1])
         moment = np.array(moments, np.int64)
-        self._read += count
+        self._read = noted
         found = {}
         for stage, code in self._codes.items():
             ends = np.flatnonzero(codes == code)

@@ -116,6 +116,19 @@ def test_the_tape_has_itself_read_before_it_is_full(monkeypatch: pytest.MonkeyPa
         assert [frame for name, _, _, frame in heard.passes if name == stage] == list(range(1000))
 
 
+def test_stages_that_run_before_anybody_measures_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows that a warm-up, whose frames are no run's, may be of any length and is told to nobody."""
+    monkeypatch.setattr(timing, "_MOMENTS", 64)
+    monkeypatch.setattr(timing, "_BATCH", 32)
+    times = StageTimes(itertools.count().__next__)
+    for _ in range(1000):
+        times.lap("imfe.encoder")
+    heard = Heard(times)
+    times.take(5, 0)
+    times.deliver()
+    assert [(stage, frame) for stage, _, _, frame in heard.passes] == [("capture", 5)]
+
+
 def test_a_watcher_of_a_run_that_has_ended_hears_nothing_of_the_next() -> None:
     times = StageTimes()
     first = Heard(times)
