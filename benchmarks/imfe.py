@@ -32,7 +32,7 @@ import torch
 from benchmarks.devices import Row, print_devices
 from benchmarks.openvino import print_openvino
 from benchmarks.peak import efficiency, gemm_peak
-from benchmarks.stages import STAGES, Timed, in_turns, per_frame
+from benchmarks.stages import Timed, in_turns, per_frame
 from benchmarks.streaming import print_comparison
 from edge_runtime.bench.measure import Engine, single_stream
 from edge_runtime.bench.replay import Recording
@@ -59,7 +59,7 @@ def print_stages(fp32: Timed, int8: Timed, file: ModelFile, threads: int) -> Non
         f"{'stage':<10}{'MMAC':>8}{'fp32 ms':>10}{'int8 ms':>10}{'speed-up':>10}"
         f"{'GMAC/s (of peak) fp32':>24}{'int8':>16}"
     )
-    for stage in STAGES:
+    for stage in fp32.stages:
         macs = costs[stage].macs
         cells = [efficiency(macs, timed.stages[stage], peak) for timed, peak in zip((fp32, int8), peaks, strict=True)]
         ratio = fp32.median_ms(stage) / int8.median_ms(stage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from edge_runtime.pipeline.timing import Passes, StageTimes
 from edge_runtime.streams import ImfeStream
 
 Frames = npt.NDArray[np.uint8]
-STAGES = ("encoder", "motion", "head")
+STAGES = ("encoder", "motion", "head")  # of every IMFE
 
 
 @dataclass
@@ -24,11 +24,12 @@ class Timed:
 
     stream: ImfeStream
     times: StageTimes
-    stages: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
+    stages: dict[str, list[float]]
 
     @classmethod
     def open(cls, file: ModelFile, hop: int, threads: int) -> Timed:
-        spent: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        assert isinstance(file.metadata, ImfeMetadata)
+        spent: dict[str, list[float]] = {stage: [] for stage in file.metadata.stages}
 
         def watch(found: Mapping[str, Passes]) -> None:
             for stage, passes in found.items():
@@ -55,7 +56,7 @@ def in_turns(files: list[ModelFile], frames: Frames, hop: int, threads: int, rou
 
 
 def per_frame(timed: Timed, metadata: ImfeMetadata, hop: int) -> float:
-    """Seconds a frame on average: an encoder each, the pairs that are needed, a head each hop."""
+    """Seconds a frame on average: an encoder each, the pairs that are needed, anything else once a hop."""
     pairs = min(hop, metadata.clip_length - 1) / hop
-    medians = {stage: statistics.median(spent) for stage, spent in timed.stages.items()}
-    return medians["encoder"] + pairs * medians["motion"] + medians["head"] / hop
+    runs = {"encoder": 1.0, "motion": pairs}
+    return sum(runs.get(stage, 1 / hop) * statistics.median(spent) for stage, spent in timed.stages.items())

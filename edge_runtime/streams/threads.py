@@ -75,6 +75,8 @@ def choose_threads(
     if not waiting or provider in DEVICE_MEMORY or file.metadata.has_appearance:
         return ThreadChoice(threads, 1, cost)
     with ImfeStream(file, hop=hop, threads=threads, provider=provider, lanes=LANES) as stream:
+        if not stream.encoders:  # a model that looks at a clip's central frame too takes its frames in their order
+            return ThreadChoice(threads, 1, cost)
         hops = max(1, min(ROUNDS, round(1000 * PATIENCE_S / (cost[threads] * stream.hop))))
         alone, beside = _waiting_ms(stream, [grey] * (hops * stream.hop))
     return ThreadChoice(threads, LANES if beside * LANES_GAIN <= alone else 1, cost)
