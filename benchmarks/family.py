@@ -6,7 +6,7 @@ gives for an hour of a laptop, not what it gives in the end: *equal budget, not 
 the scored subjects; the last one counts. All of it is done by the commands that a user has: ``trainer rtstgcn train``,
 ``test``, ``export``, ``edge-quantize``.
 
-``--losses`` does the same for a small RT-ST-GCN and the losses, each over two seeds. What is finished is kept in DIR: a
+``--losses`` goes on with the first of them under each loss, over two seeds. What is finished is kept in DIR: a
 command that was stopped goes on, and a finished one only takes the times again and prints the table.
 """
 
@@ -17,6 +17,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +59,7 @@ class Entry:
 
     @property
     def folder(self) -> str:
-        return self.name.lower().replace(" ", "-").replace(",", "").replace("=", "")
+        return "-".join(re.findall(r"\w+", self.name.lower()))
 
     @property
     def overrides(self) -> list[str]:
@@ -87,13 +88,6 @@ LOSSES = {
     "segmental + smoothing": ("loss.kind=segmental",),
 }
 SEEDS = (1, 2)
-# the losses are compared on a small network, which the same minutes train further
-SMALL = (
-    "arch.layers=4",
-    "arch.in_ch=[16,16,16,16]",
-    "arch.out_ch=[16,16,16,16]",
-    "arch.stride=[1,1,2,1]",
-)
 
 
 @dataclass
@@ -135,23 +129,20 @@ def command(run: Callable[[list[str]], int], *words: str | Path) -> float:
     return time.process_time() - begun
 
 
-def fit(entry: Entry, out: Path, data: Path, minutes: float | None, epochs: int | None = None) -> dict[str, Any]:
-    """Train: as many epochs as the minutes hold, or as told. What it took, once it is done."""
+def fit(entry: Entry, out: Path, data: Path, minutes: float, *begin: str | Path) -> dict[str, Any]:
+    """Train as many epochs as the minutes hold, ``begin`` on the first command line; what that took."""
     done = out / "trained.json"
     if done.is_file():
         return json.loads(done.read_text())  # type: ignore[no-any-return]
     train = "rtstgcn", "train", "--device", "cpu"
     setting: tuple[str | Path, ...] = ("--config", CONFIG, *entry.overrides)
     if not (out / "config.json").is_file():
-        if epochs is None:
-            assert minutes is not None
-            trial = *setting, "--set", "optimizer.epochs=1", "--out", out / "probe", "--data", data / "probe"
-            spent = [command(trainer, *train, *trial) for _ in range(2)][1]  # the first one loads libraries
-            frames = [sum(len(t) for t in open_split(data / part, "train", 10)) for part in ("probe", "fit")]
-            epochs = max(1, round(60 * minutes / spent * frames[0] / frames[1]))
-        spent = command(
-            trainer, *train, *setting, "--set", f"optimizer.epochs={epochs}", "--out", out, "--data", data / "fit"
-        )
+        trial = *setting, "--set", "optimizer.epochs=1", "--out", out / "probe", "--data", data / "probe"
+        spent = [command(trainer, *train, *trial) for _ in range(2)][1]  # the first one loads libraries
+        frames = [sum(len(t) for t in open_split(data / part, "train", 10)) for part in ("probe", "fit")]
+        epochs = max(1, round(60 * minutes / spent * frames[0] / frames[1]))
+        whole = *setting, "--set", f"optimizer.epochs={epochs}", "--out", out, "--data", data / "fit"
+        spent = command(trainer, *train, *whole, *begin)
     else:
         resume = ("--resume",) if (out / "last.pt").is_file() else ()
         command(trainer, *train, "--config", out / "config.json", "--data", data / "fit", "--out", out, *resume)
@@ -262,21 +253,23 @@ def networks_table(out: Path, data: Path, minutes: float) -> list[str]:
 
 
 def losses_table(out: Path, data: Path, minutes: float) -> list[str]:
-    """A small RT-ST-GCN under every loss, as many epochs each: the mean over the seeds, and each one's value."""
+    """RT-ST-GCN as the table of networks left it, trained on under every loss: the mean over the seeds, and each."""
+    start = out.parent / "networks" / NETWORKS[0].folder
+    fit(NETWORKS[0], start, data, minutes)
     shown = ("accuracy", "f1@50", "pooled_f1@50", "edit", "map")
-    lines = [f"| loss | {' | '.join(shown)} |", "|---|" + "---|" * len(shown)]
-    epochs = None
-    for name, settings in LOSSES.items():
-        found = []
-        for seed in SEEDS:
-            entry = Entry(f"{name} {seed}", "rt-st-gcn", (*SMALL, *settings, f"optimizer.seed={seed}"))
-            folder = out / entry.folder.replace("+", "and")
-            epochs = fit(entry, folder, data, minutes, epochs)["epochs"]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in LOSSES}
+    for seed in SEEDS:
+        for name, settings in LOSSES.items():
+            entry = Entry(f"{name} {seed}", "rt-st-gcn", (*settings, f"optimizer.seed={seed}"))
+            folder = out / entry.folder
+            fit(entry, folder, data, minutes, "--init", start / "best.pt")
             kept = folder / "scores.json"
             if not kept.is_file():
                 kept.write_text(json.dumps(score(folder, data)))
-            found.append(json.loads(kept.read_text()))
-        values = [[100 * scores[key] for scores in found] for key in shown]
+            found[name].append(json.loads(kept.read_text()))
+    lines = [f"| loss | {' | '.join(shown)} |", "|---|" + "---|" * len(shown)]
+    for name, scores in found.items():
+        values = [[100 * one[key] for one in scores] for key in shown]
         cells = [f"{statistics.mean(v):.1f} ({', '.join(f'{x:.1f}' for x in v)})" for v in values]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
