@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.errors import EdgeError, InputError, SourceLostError
 
 if TYPE_CHECKING:
-    from edge_runtime.streams import ClipStream, ImfeOutput, ImfeStream, RtStgcnBatch, RtStgcnStream, open_motion_stream
+    from edge_runtime.streams import (
+        ClipStream,
+        ImfeOutput,
+        ImfeStream,
+        LstrStream,
+        RtStgcnBatch,
+        RtStgcnStream,
+        open_motion_stream,
+    )
 
 __version__ = "0.1.0"
 
@@ -22,6 +30,7 @@ __all__ = [
     "ImfeOutput",
     "ImfeStream",
     "InputError",
+    "LstrStream",
     "RtStgcnBatch",
     "RtStgcnStream",
     "SourceLostError",
