@@ -106,16 +106,21 @@ def measure(manner: str, gamma: int, length: int) -> None:
     """Print what ``peak_memory`` wants to know; runs in its process."""
     network = published_rtstgcn(gamma).train()
     step(network, network if manner == "ours" else toeplitz_forward(network), 8)  # libraries load on first use
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far (Linux)
-    step(network, network if manner == "ours" else toeplitz_forward(network), length)
-    print((_status("VmHWM") - before) / MB)
+    print(peak_of(lambda: step(network, network if manner == "ours" else toeplitz_forward(network), length)))
 
 
-def _status(field: str) -> int:
-    """A field of this process's status, in kB."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+def peak_of(work: Callable[[], object]) -> float:
+    """MB by which this process's memory grows beyond its present size while it does ``work`` (Linux)."""
+
+    def status(field: str) -> int:
+        """A field of this process's status, in kB."""
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+    work()
+    return (status("VmHWM") - before) / MB
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edge_runtime.errors import InputError
@@ -84,6 +84,19 @@ class TeacherClips(Dataset[Item | None]):
         return torch.from_numpy(frames), torch.from_numpy(row)
 
 
+class Student(nn.Module):
+    """An IMFE that learns; where the teacher's features are of another width, with a linear map to them.
+
+    The map is thrown away afterwards: a small network learns what a larger one's features tell, in fewer numbers.
+    """
+
+    def __init__(self, imfe: Imfe, teacher_dim: int) -> None:
+        super().__init__()
+        self.imfe = imfe
+        width = imfe.config.feature_dim
+        self.readout = nn.Identity() if width == teacher_dim else nn.Linear(width, teacher_dim)
+
+
 def distil(
     net: Imfe,
     training: TeacherClips,
@@ -100,66 +113,68 @@ def distil(
         One line an epoch: loss, validation loss, clips per second.
 
     Raises:
-        InputError: the teacher's width is not the network's, or ``resume`` is not a checkpoint of this network.
+        InputError: ``resume`` is not a checkpoint of this network.
     """
-    if net.config.appearance:
-        raise InputError("a motion teacher teaches motion: give a config without the RGB stream ('appearance': false)")
-    if training.feature_dim != net.config.feature_dim:
-        raise InputError(
-            f"the teacher's features have {training.feature_dim} values, IMFE '{net.config.name}' gives "
-            f"{net.config.feature_dim}; choose the config whose feature_dim fits"
+    student = Student(net, training.feature_dim).to(world.device)
+    if isinstance(student.readout, nn.Linear):
+        log.info(
+            "%d features, the teacher's %d: a linear map lies between", net.config.feature_dim, training.feature_dim
         )
-    net.to(world.device)
-    optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    first = _resume(net, optimizer, resume) if resume else 0
+    optimizer = torch.optim.AdamW(student.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    first = _resume(student, optimizer, resume) if resume else 0
     steps = -(-len(training) // settings.batch)
     history = []
     for epoch in range(first, settings.epochs):
         checkpoint.seed_everything(settings.seed, epoch, world.rank)
         order = np.random.default_rng([settings.seed, epoch]).permutation(len(training)).tolist()
-        net.train()
+        student.train()
         started, total, count = time.monotonic(), 0.0, 0
-        for step, (clips, rows) in enumerate(_load(training, order, settings, world)):
+        for step, (clips, rows) in enumerate(load_batches(training, order, settings, world)):
             falls = (epoch * steps + step) * FALLS_PER_EPOCH // steps
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.gamma**falls
-            total += gradients(net, clips, rows, settings, world)
+            total += gradients(student, clips, rows, settings, world)
             optimizer.step()
             count += len(clips)
-        world.mean_buffers(net)
+        world.mean_buffers(student)
         seconds = time.monotonic() - started
         seen = sum(world.gather(count))
         line = {"epoch": epoch + 1, "loss": sum(world.gather(total)) / max(seen, 1), "clips_per_s": seen / seconds}
         if validation is not None:
-            line["validation_loss"] = _validate(net, validation, settings, world)
+            line["validation_loss"] = _validate(student, validation, settings, world)
         history.append(line)
         if world.is_main:
             report(line)
             if (epoch + 1) % settings.save_every == 0 or epoch + 1 == settings.epochs:
-                _save(folder / f"checkpoint-{epoch + 1}.pt", net, optimizer, epoch + 1)
+                _save(folder / f"checkpoint-{epoch + 1}.pt", student, optimizer, epoch + 1)
     return history
 
 
-def _save(path: Path, net: Imfe, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+def _save(path: Path, student: Student, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    net = student.imfe
     state: checkpoint.State = {"model": net.state_dict(), "config": dataclasses.asdict(net.config)}
-    checkpoint.save(path, state | {"optimizer": optimizer.state_dict(), "epoch": epoch})
+    training = {"readout": student.readout.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+    checkpoint.save(path, state | training)
 
 
-def _resume(net: Imfe, optimizer: torch.optim.Optimizer, path: Path) -> int:
+def _resume(student: Student, optimizer: torch.optim.Optimizer, path: Path) -> int:
     """Load weights, and where the file has them the optimizer's state; the epochs done."""
     state = checkpoint.load(path)
     weights = state.get("model", state)
     try:
-        net.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"{path}: not of IMFE '{net.config.name}': {str(error).splitlines()[-1].strip()}") from error
-    if "optimizer" not in state:
-        return 0
-    optimizer.load_state_dict(state["optimizer"])
+        student.imfe.load_state_dict(weights)
+        if "optimizer" not in state:
+            return 0
+        student.readout.load_state_dict(state["readout"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        name = student.imfe.config.name
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: not of IMFE '{name}' with a teacher as wide as this one: {reason}") from error
     return int(state["epoch"])
 
 
-def _load(data: TeacherClips, order: Sequence[int], settings: Distillation, world: World) -> Iterator[Item]:
+def load_batches(data: TeacherClips, order: Sequence[int], settings: Distillation, world: World) -> Iterator[Item]:
     """This process's part of every batch, in the order given; workers decode ahead."""
     batches = [order[i : i + settings.batch] for i in range(0, len(order), settings.batch)]
     mine = [[int(i) for i in world.share(batch)] for batch in batches]
@@ -184,8 +199,8 @@ def _collate(items: Sequence[Item | None]) -> Item:
     return torch.stack([clip for clip, _ in read]), torch.stack([row for _, row in read])
 
 
-def gradients(net: Imfe, clips: Tensor, rows: Tensor, settings: Distillation, world: World) -> float:
-    """Leave the gradients of a batch in ``net``: of all processes' clips, whichever have none. One call on each.
+def gradients(student: Student, clips: Tensor, rows: Tensor, settings: Distillation, world: World) -> float:
+    """Leave the gradients of a batch in ``student``: of all processes' clips, whichever have none. One call on each.
 
     The norms' statistics are those of a process's own clips, as in the published training.
 
@@ -193,18 +208,19 @@ def gradients(net: Imfe, clips: Tensor, rows: Tensor, settings: Distillation, wo
         The sum of this process's losses.
     """
     everywhere = sum(world.gather(len(clips)))
-    net.zero_grad()
+    student.zero_grad()
     total = 0.0
     if len(clips):
-        loss = batch_loss(net, clips.to(world.device), rows.to(world.device), settings)
+        loss = batch_loss(student, clips.to(world.device), rows.to(world.device), settings)
         (loss / everywhere).backward()
         total = loss.item()
-    world.sum_gradients(net.parameters())
+    world.sum_gradients(student.parameters())
     return total
 
 
-def batch_loss(net: Imfe, clips: Tensor, rows: Tensor, settings: Distillation) -> Tensor:
+def batch_loss(student: Student, clips: Tensor, rows: Tensor, settings: Distillation) -> Tensor:
     """Sum over the uint8 clips (B, 6, H, W, 3) of each one's loss against its teacher's row (B, D)."""
+    net = student.imfe
     device = clips.device.type
     length = net.config.clip_length
     with torch.autocast(device, torch.bfloat16, enabled=settings.amp):
@@ -215,7 +231,7 @@ def batch_loss(net: Imfe, clips: Tensor, rows: Tensor, settings: Distillation) -
     pairs = net.pair(fmaps[:, :-1].flatten(0, 1), fmaps[:, 1:].flatten(0, 1))  # (B * pairs, P, h, w)
     with torch.autocast(device, torch.bfloat16, enabled=settings.amp):
         features, _ = net.head(pairs.reshape(len(clips), -1, *pairs.shape[2:]))
-    return distance(features.float(), rows, settings.loss).sum()
+    return distance(student.readout(features.float()), rows, settings.loss).sum()
 
 
 def distance(features: Tensor, teacher: Tensor, kind: Loss) -> Tensor:
@@ -228,12 +244,12 @@ def distance(features: Tensor, teacher: Tensor, kind: Loss) -> Tensor:
 
 
 @torch.no_grad()
-def _validate(net: Imfe, data: TeacherClips, settings: Distillation, world: World) -> float:
-    net.eval()
+def _validate(student: Student, data: TeacherClips, settings: Distillation, world: World) -> float:
+    student.eval()
     total, count = 0.0, 0
-    for clips, rows in _load(data, range(len(data)), settings, world):
+    for clips, rows in load_batches(data, range(len(data)), settings, world):
         if len(clips):
-            total += batch_loss(net, clips.to(world.device), rows.to(world.device), settings).item()
+            total += batch_loss(student, clips.to(world.device), rows.to(world.device), settings).item()
             count += len(clips)
     totals: list[tuple[float, int]] = world.gather((total, count))
     return sum(loss for loss, _ in totals) / max(sum(n for _, n in totals), 1)

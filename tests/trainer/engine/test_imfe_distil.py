@@ -22,7 +22,7 @@ from trainer.cli import main
 from trainer.data.rawframes import clip_indices, find_videos, with_features
 from trainer.engine.imfe_distil import distance
 from trainer.export import export_imfe
-from trainer.nets.imfe import Imfe
+from trainer.nets.imfe import Imfe, load_imfe
 
 D = SMALL.feature_dim
 
@@ -90,11 +90,35 @@ def test_an_unreadable_frame_costs_its_clip_only(data: Path, caplog: pytest.LogC
     assert "img_00003.jpg: not a readable picture" in caplog.text
 
 
-def test_a_teacher_of_another_width_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_larger_network_teaches_a_smaller_one(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shows the family's way: a larger IMFE's features as rows, more of them than the student has, and resumable."""
+    torch.manual_seed(1)
+    larger = dataclasses.replace(SMALL, name="larger", head=((1, 4), (1, 2 * SMALL.head[1][1])))
+    assert larger.feature_dim == 2 * D
+    state = {"model": Imfe(larger).state_dict(), "config": dataclasses.asdict(larger)}
+    checkpoint.save(data / "larger.pt", state)
+    assert main(["imfe", "extract", "--data_dir", str(data), "--checkpoint_path", str(data / "larger.pt")]) == 0
+    shutil.rmtree(data / "flow")
+    (data / "features").rename(data / "flow")
+    capsys.readouterr()
+    assert train(data, "whole", 12) == 0
+    losses = [float(line.split()[3]) for line in capsys.readouterr().out.splitlines()]
+    assert losses[-1] < 0.5 * losses[0]
+    assert train(data, "cut", 6) == 0
+    assert train(data, "cut", 12, "--ckpt", str(data / "cut" / "checkpoint-6.pt")) == 0
+    whole, cut = (checkpoint.load(data / run / "checkpoint-12.pt")["model"] for run in ("whole", "cut"))
+    for name, value in whole.items():
+        torch.testing.assert_close(cut[name], value, atol=0, rtol=0, msg=name)
+    load_imfe(data / "whole" / "checkpoint-12.pt")  # without the map
+
+
+def test_a_checkpoint_of_another_teacher_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(data, "out", 1) == 0
     for name, clips in (("v_a", 2), ("v_b", 3)):
         np.save(data / "flow" / f"{name}.npy", np.zeros((clips, 2048), np.float32))
-    assert train(data, "out", 1) == 2
-    assert "2048 values" in capsys.readouterr().err
+    capsys.readouterr()
+    assert train(data, "other", 2, "--ckpt", str(data / "out" / "checkpoint-1.pt")) == 2
+    assert "with a teacher as wide as this one" in capsys.readouterr().err
 
 
 def test_distances_are_zero_at_the_teacher() -> None:
