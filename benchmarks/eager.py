@@ -1,4 +1,4 @@
-"""RT-ST-GCN stepped in eager torch, for comparison: operator for operator as published, and as lean as torch allows.
+"""RT-ST-GCN stepped in eager torch, for comparison: operator for operator as published, and as the trainer does.
 
 The published implementation (maximyudayev/Realtime-ST-GCN, its online layer and its LayerNorm, written anew here) works
 on channel-first frames (N, C, 1, V): one 1x1 convolution to all partitions, which are split, stacked, permuted and
@@ -109,8 +109,9 @@ def _residual(residual: PointwiseNorm) -> nn.Sequential:
     return nn.Sequential(residual.conv, _WrittenOutNorm(residual.norm))
 
 
-class Lean:
-    """The same step without modules, in inference mode, with the LayerNorm that torch has fused."""
+class OwnStep:
+    """The trainer's pure step: two products a layer, whose matrices it derives from the parameters each time, and the
+    LayerNorm that torch has fused."""
 
     def __init__(self, network: RtStgcn) -> None:
         self._network = network
