@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.peak import gemm_peak
-from benchmarks.stages import STAGES, Timed, per_frame
+from benchmarks.stages import PARTS, Timed, per_frame
 from edge_runtime.models.inspection import Cost
 from edge_runtime.models.metadata import ImfeMetadata
 
@@ -64,12 +64,10 @@ def print_devices(rows: list[Row]) -> None:
     print("frames a second at the default hop, one core / four cores (method: benchmarks/devices.py)")
     boards = "".join(f"{board.name:>17}" for board in BOARDS)
     print(
-        f"{'':<14}{'parameters':>12}"
-        + "".join(f"{f'{s} MMAC  ms':>20}" for s in STAGES)
-        + f"{'ms a frame':>12}{boards}"
+        f"{'':<14}{'parameters':>12}" + "".join(f"{f'{s} MMAC  ms':>20}" for s in PARTS) + f"{'ms a frame':>12}{boards}"
     )
     for row in rows:
-        cells = [f"{row.costs[s].macs / 1e6:.0f}{row.alone.median_ms(s):>9.2f}" for s in STAGES]
+        cells = [f"{row.costs[s].macs / 1e6:.0f}{row.alone.median_ms(s):>9.2f}" for s in PARTS]
         parameters = sum(cost.parameters for cost in row.costs.values()) / 1e6
         frame_ms = 1e3 * per_frame(row.alone, row.metadata, row.metadata.hops[0])
         rates = [[row.rate(board, cores, peaks[row.int8]) for cores in (1, 4)] for board in BOARDS]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.stages import STAGES, Frames
+from benchmarks.stages import PARTS, Frames
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.session import open_session
@@ -30,7 +30,7 @@ def print_openvino(files: dict[str, ModelFile], frames: Frames, threads: int, ro
     for precision, file in files.items():
         metadata = file.metadata
         assert isinstance(metadata, ImfeMetadata)
-        stages = {stage: cut(file.proto, metadata.stages[stage]).SerializeToString() for stage in STAGES}
+        stages = {stage: cut(file.proto, metadata.stages[stage]).SerializeToString() for stage in PARTS}
         feeds = _stage_inputs(stages, metadata, frames[: metadata.clip_length])
         for stage, data in stages.items():
             session = open_session(data, threads=threads).ort

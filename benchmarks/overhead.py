@@ -30,7 +30,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_runtime.models.metadata import RtStgcnMetadata
+from edge_runtime.models.clip import ClipMetadata
+from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.pipeline.assembly import Models, load_models, open_recogniser
 from edge_runtime.pipeline.budgets import Budgets
 from edge_runtime.pipeline.monitor import StageMonitor
@@ -72,7 +73,7 @@ class TimedVideo(VideoSource):
 def bare(models: Models, video: Path) -> Cost:
     """The loop that a person writes first."""
     metadata = models.main.metadata
-    assert not isinstance(metadata, RtStgcnMetadata) and models.head is not None
+    assert isinstance(metadata, ImfeMetadata | ClipMetadata) and models.head is not None
     imfe, gcn = open_motion_stream(models.main), RtStgcnStream(models.head)
     preprocess = Preprocessor(metadata.height, metadata.width)
     capture = cv2.VideoCapture(str(video))

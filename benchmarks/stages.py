@@ -15,7 +15,7 @@ from edge_runtime.pipeline.timing import Passes, StageTimes
 from edge_runtime.streams import ImfeStream
 
 Frames = npt.NDArray[np.uint8]
-STAGES = ("encoder", "motion", "head")  # of every IMFE
+PARTS = ("encoder", "motion", "head")  # of every IMFE
 
 
 @dataclass

@@ -17,7 +17,7 @@ from edge_runtime.pipeline.assembly import Models, check_content, load_fallback,
 from edge_runtime.pipeline.budgets import Budgets, read_overrides
 from edge_runtime.pipeline.clock import StopFlag
 from edge_runtime.pipeline.monitor import StageMonitor
-from edge_runtime.pipeline.pipeline import Limits, Pipeline
+from edge_runtime.pipeline.pipeline import Pipeline, RunLimits
 from edge_runtime.pipeline.policy import choose
 from edge_runtime.pipeline.recogniser import Recogniser
 from edge_runtime.pipeline.succession import FALLBACK, Lineup, Muted, Successor, Traits
@@ -96,7 +96,7 @@ class Prepared:
             times=self.times,
             monitor=monitor,
             hysteresis=self.hysteresis,
-            limits=Limits(options.max_frames, options.duration),
+            limits=RunLimits(options.max_frames, options.duration),
             account=account,
             stop=stop,
             threads=self.threads.threads,

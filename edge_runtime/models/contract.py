@@ -14,7 +14,7 @@ MAX_CHANNELS = 65_536
 MAX_LAYERS = 256
 MAX_STATE_BYTES = 2**30
 # inputs and outputs of an IMFE's stages; the head's one input is an inner tensor of any name
-STAGES: dict[str, tuple[set[str], set[str]]] = {
+STAGE_TENSORS: dict[str, tuple[set[str], set[str]]] = {
     "encoder": ({"frame"}, {"fmap"}),
     "motion": ({"previous_fmap", "fmap"}, {"pair"}),
     "head": (set(), {"features", "regions"}),
@@ -46,8 +46,8 @@ def _check_imfe(meta: ImfeMetadata, graph: onnx.GraphProto) -> None:
     _require(0 < meta.fps <= 1000, f"fps {meta.fps}")
     _require(all(1 <= side <= MAX_NODES for side in meta.region_grid), f"region_grid {meta.region_grid}")
     _require(1 <= meta.feature_dim <= MAX_CHANNELS, f"feature_dim {meta.feature_dim}")
-    stages = STAGES | ({"appearance": APPEARANCE} if meta.has_appearance else {})
-    _require(set(meta.stages) == set(stages), f"stages {sorted(meta.stages)}, expected {sorted(STAGES)}")
+    stages = STAGE_TENSORS | ({"appearance": APPEARANCE} if meta.has_appearance else {})
+    _require(set(meta.stages) == set(stages), f"stages {sorted(meta.stages)}, expected {sorted(STAGE_TENSORS)}")
     for name, (inputs, outputs) in stages.items():
         stage = meta.stages[name]
         beside = ("appearance",) if meta.has_appearance else ()

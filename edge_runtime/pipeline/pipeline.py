@@ -51,7 +51,7 @@ MAX_COMPLAINTS = 5  # about unreadable frames; a loose cable makes thirty a seco
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RunLimits:
     """Where a run ends by itself: frames captured, or seconds of source time (of the clock too, where it is live)."""
 
     max_frames: int | None = None
@@ -80,7 +80,7 @@ class Pipeline:
         times: StageTimes,
         monitor: StageMonitor,
         hysteresis: Hysteresis | None = None,
-        limits: Limits | None = None,
+        limits: RunLimits | None = None,
         clock: Clock = system_clock,
         account: Account | None = None,
         stop: StopFlag | None = None,
@@ -91,7 +91,7 @@ class Pipeline:
         self._recogniser = main = lineup.recognisers["main"]
         self._clock = clock
         self._stop = stop or StopFlag()
-        self._limits = limits or Limits()
+        self._limits = limits or RunLimits()
         self._times = times
         self._monitor = monitor
         self._rate = Rate.matching(main.fps, source.info.fps)

@@ -17,7 +17,7 @@ import onnx
 
 from edge_runtime.models.session import Binding, open_session, tensor
 from edge_runtime.quantization.matmul import Range, WeightMatMul, alone, find, quantize
-from edge_runtime.quantization.measure import Paired, Parity, clock_of, take_turns
+from edge_runtime.quantization.measure import LogitParity, Paired, clock_of, take_turns
 
 MIN_GAIN = 1.05
 MIN_AGREEMENT = 0.99
@@ -42,7 +42,7 @@ def search(
     model: onnx.ModelProto,
     rows: int,
     ranges: Mapping[str, Range] | None,
-    parity: Callable[[onnx.ModelProto], Parity],
+    parity: Callable[[onnx.ModelProto], LogitParity],
     threads: int = 1,
 ) -> list[Choice]:
     """Choose a form for each product of ``model``.

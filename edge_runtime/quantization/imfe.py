@@ -79,7 +79,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
+class FeatureParity:
     """The whole int8 network beside fp32 on the check clips."""
 
     clips: int
@@ -95,7 +95,7 @@ class Outcome:
     file: ModelFile
     chosen: Mapping[str, Candidate]
     tried: Sequence[Candidate]
-    parity: Parity
+    parity: FeatureParity
 
 
 def quantize_imfe(
@@ -296,7 +296,7 @@ def compare(
     metadata: ImfeMetadata,
     clips: Sequence[npt.NDArray[np.uint8]],
     head: ModelFile | None = None,
-) -> Parity:
+) -> FeatureParity:
     """Both networks on the same clips, end to end."""
     networks = [_network(model, metadata) for model in (original, quantized)]
     heads = [open_head_stream(head) for _ in networks] if head is not None else []
@@ -306,7 +306,7 @@ def compare(
         cosines.append(cosine(outputs[0][0], outputs[1][0]))
         labels = {int(gcn.step(regions[0]).argmax()) for gcn, (_, regions) in zip(heads, outputs, strict=False)}
         same.append(len(labels) == 1)
-    return Parity(
+    return FeatureParity(
         len(clips),
         statistics.fmean(cosines),
         float(np.percentile(cosines, 1)),
@@ -335,7 +335,7 @@ def _write_metadata(
     metadata: ImfeMetadata,
     mode: Mode,
     chosen: Mapping[str, Candidate],
-    parity: Parity,
+    parity: FeatureParity,
 ) -> None:
     """What was decided, and why, travels with the file."""
     forms = {choice.how.split()[0] for choice in chosen.values()}

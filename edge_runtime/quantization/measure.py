@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
+class LogitParity:
     """How close two models' logits are over the same input."""
 
     steps: int
@@ -23,7 +23,7 @@ class Parity:
     agreement: float  # part of the steps with the same label
 
     @classmethod
-    def of(cls, original: Array, other: Array) -> Parity:
+    def of(cls, original: Array, other: Array) -> LogitParity:
         """Compare logits ``(steps, classes)``."""
         return cls(
             steps=len(original),

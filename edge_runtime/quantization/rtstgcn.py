@@ -19,7 +19,7 @@ from edge_runtime.quantization import auto
 from edge_runtime.quantization.auto import Choice, Form
 from edge_runtime.quantization.calibration import activation_ranges
 from edge_runtime.quantization.matmul import find
-from edge_runtime.quantization.measure import Paired, Parity, clock_of, take_turns
+from edge_runtime.quantization.measure import LogitParity, Paired, clock_of, take_turns
 from edge_runtime.streams.rtstgcn import RtStgcnStream
 
 Array = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ class Quantized:
 
     file: ModelFile
     choices: list[Choice]
-    parity: Parity
+    parity: LogitParity
     speed: Paired  # original first
     on_data: bool  # False: parity is on random input, which says little
 
@@ -76,8 +76,8 @@ def quantize_rtstgcn(
         by_activation = activation_ranges(original, {product.activation for product in products}, given)
         ranges = {product.output: by_activation[product.activation] for product in products}
 
-    def parity(model: onnx.ModelProto) -> Parity:
-        return Parity.of(expected, _logits(replace(original, proto=model, data=model.SerializeToString()), given))
+    def parity(model: onnx.ModelProto) -> LogitParity:
+        return LogitParity.of(expected, _logits(replace(original, proto=model, data=model.SerializeToString()), given))
 
     if mode == "auto":
         choices = auto.search(original.proto, meta.graph.num_node, ranges, parity, threads)
@@ -93,7 +93,7 @@ def quantize_rtstgcn(
             choice if choice.form == "fp32" else replace(choice, form="fp32", why=f"{choice.why}; {little}")
             for choice in choices
         ]
-        candidate, found = original.proto, Parity.of(expected, expected)
+        candidate, found = original.proto, LogitParity.of(expected, expected)
     new = _describe(original, meta, candidate, mode, choices, found, speed, on_data=trials is not None)
     return Quantized(new, choices, found, speed, on_data=trials is not None)
 
@@ -104,7 +104,7 @@ def _describe(
     proto: onnx.ModelProto,
     mode: Mode,
     choices: list[Choice],
-    parity: Parity,
+    parity: LogitParity,
     speed: Paired,
     *,
     on_data: bool,

@@ -15,10 +15,11 @@ from edge_runtime.pipeline.budgets import WHOLE
 from edge_runtime.report import svg
 
 STAGE_MEANS = {
-    "capture": "from the frame's timestamp until the network takes it: decoding, hand-over, and with a live source waiting",
+    "capture": "from the frame's timestamp until the network takes it: decoding, and with a live source waiting",
     "preprocess": "resize and colour order",
     "imfe.encoder": "one frame to its feature map",
     "imfe.motion": "two feature maps to their motion",
+    "imfe.appearance": "the clip's central frame to what it looks like, once a hop",
     "imfe.head": "the clip's motion to features, once a hop; with a clip model, which does not stream, all of it",
     "rtstgcn": "graph network: one step, once a hop",
     "lstr": "LSTR: one step, once a hop",
@@ -243,36 +244,38 @@ def _timeline(report: dict[str, Any]) -> str:
     keys = [("pale", "worst result"), ("data", "mean"), ("budget", "budget")]
     if report["faults"]:
         keys.append(("mark", "fault or change of level"))
-    cards = [_card("Capture to result, ms, by second of the run", main, _key(*keys)), _drops(bins, width, time)]
+    cards = [_card("Capture to result, ms, by second of the run", main, _key(*keys)), _rates(bins, width, time)]
     faults = _faults(report)
     return f'<h2>Over time</h2><div class="grid" style="grid-template-columns:1fr">{"".join(cards)}{faults}</div>'
 
 
-def _drops(bins: list[dict[str, Any]], width: float, time: svg.Linear) -> str:
-    lost = [
-        (one["t_s"], sum(count for reason, count in one["dropped"].items() if reason != "rate") / width) for one in bins
-    ]
-    rates = [(one["t_s"], one["results"] / width) for one in bins]
-    most = svg.Linear(0, max([1.0, *(rate for _, rate in lost), *(rate for _, rate in rates)]) * 1.1)
-    # Seconds and bins do not align: the rate is drawn over a window of bins as long as four of them.
-    smooth = [
-        (t, sum(rate for _, rate in rates[max(0, i - 3) : i + 1]) / min(i + 1, 4)) for i, (t, _) in enumerate(rates)
-    ]
-    shapes = [
-        svg.bars([(time(t), time(t + 0.9 * width), most(rate)) for t, rate in lost if rate], "bad"),
-        svg.line([(time(t + width / 2), most(rate)) for t, rate in smooth], "data"),
-    ]
-    plot = svg.plot("results and dropped frames a second", shapes, time.ticks(6), most.ticks(3))
-    key = _key(
-        ("data", "results a second"), ("bad", "frames dropped a second (frames that the rate does not need left out)")
-    )
-    return _card("Throughput and drops", plot, key)
+def _rates(bins: list[dict[str, Any]], width: float, time: svg.Linear) -> str:
+    """Results and losses, each on its own scale: at overload there are twenty times as many of the one as of the other.
+
+    Drops are noticed with the next event, a few times a second: both are drawn over four bins.
+    """
+    groups = [bins[i : i + 4] for i in range(0, len(bins), 4)]
+    spans = [(group[0]["t_s"], len(group) * width) for group in groups]
+    results = [sum(one["results"] for one in group) for group in groups]
+    lost = [sum(n for one in group for reason, n in one["dropped"].items() if reason != "rate") for group in groups]
+    drawn = [("Results a second", results, "data")]
+    if any(lost):
+        drawn.append(("Frames dropped a second (those that the rate does not need left out)", lost, "bad"))
+    cards = []
+    for title, counts, kind in drawn:
+        rates = [count / seconds for count, (_, seconds) in zip(counts, spans, strict=True)]
+        most = svg.Linear(0, max(1.0, *rates) * 1.1)
+        boxes = [(time(t), time(t + 0.9 * s), most(rate)) for (t, s), rate in zip(spans, rates, strict=True) if rate]
+        cards.append(_card(title, svg.plot(title, [svg.bars(boxes, kind)], time.ticks(6), most.ticks(3), "6rem")))
+    return "".join(cards)
 
 
 def _fault_text(fault: dict[str, Any]) -> str:
     detail = fault["detail"]
     told = detail.get("reason") or ", ".join(f"{name} {value}" for name, value in detail.items())
-    return f"{fault['t_s']:.1f} s {fault['kind']}: {told}"
+    after = detail.get("after")
+    now = f"; now a result every {after['hop']} frames, {after['model']} model" if after else ""
+    return f"{fault['t_s']:.1f} s {fault['kind']}: {told}{now}"
 
 
 def _faults(report: dict[str, Any]) -> str:
@@ -413,7 +416,7 @@ def _curve(title: str, points: list[tuple[float, float]]) -> str:
     time = svg.Linear(points[0][0], points[-1][0])
     low, high = min(value for _, value in points), max(value for _, value in points)
     room = max((high - low) * 0.15, high * 0.02, 0.5)
-    scale = svg.Linear(max(0.0, low - room), high + room)
+    scale = svg.Linear(0, max(high, 1.0) * 1.1) if "%" in title else svg.Linear(max(0.0, low - room), high + room)
     curve = svg.line([(time(t), scale(value)) for t, value in points], "data")
     return svg.plot(title, [curve], time.ticks(5), scale.ticks(3), "7rem")
 

@@ -20,7 +20,7 @@ from edge_runtime.sources.playback import LiveSource, LoopedSource
 from edge_runtime.sources.skeleton import open_skeleton
 from edge_runtime.sources.stream import StreamSource
 from edge_runtime.sources.supervised import SupervisedSource
-from edge_runtime.sources.supervision import Limits
+from edge_runtime.sources.supervision import Patience
 from edge_runtime.sources.video import VideoSource
 
 
@@ -92,7 +92,7 @@ def _open(options: argparse.Namespace, model_fps: float) -> Source:
             raise InputError(f"--{name} is for a file: give it with --video FILE or --images DIR")
     connect = _live(options)
     if connect is not None:
-        return SupervisedSource(connect, Limits(give_up_after_s=options.give_up_after))
+        return SupervisedSource(connect, Patience(give_up_after_s=options.give_up_after))
     if options.video is not None:
         return MjpegSource()
     if options.skeleton is not None:

@@ -28,7 +28,7 @@ from edge_runtime.errors import InputError, SourceLostError
 from edge_runtime.events import Fault
 from edge_runtime.redaction import redact
 from edge_runtime.sources.base import Closing, Frame, Source, SourceInfo, SourceRefusedError, UnreadableFrameError
-from edge_runtime.sources.supervision import Limits, Watch, glance, watch
+from edge_runtime.sources.supervision import Patience, Watch, glance, watch
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class SupervisedSource(Closing):
     """The source that ``connect`` opens, opened again whenever it is lost.
 
     The first connection is made here: what cannot work (no such camera, a bad URL) is an error at once, and so is a
-    source that does not answer, unless ``limits.give_up_after_s`` says how long to try.
+    source that does not answer, unless ``patience.give_up_after_s`` says how long to try.
 
     Raises:
         InputError: the source can never be opened.
@@ -52,14 +52,14 @@ class SupervisedSource(Closing):
     def __init__(
         self,
         connect: Callable[[], Source],
-        limits: Limits | None = None,
+        patience: Patience | None = None,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._connect = connect
-        self._limits = limits or Limits()
+        self._patience = patience or Patience()
         self._clock = clock
-        self._backoff = Backoff(self._limits.first_wait_s, self._limits.longest_wait_s)
+        self._backoff = Backoff(self._patience.first_wait_s, self._patience.longest_wait_s)
         self._closed = threading.Event()
         self._left_behind: list[Reader] = []
         self._faults: deque[Fault] = deque()
@@ -98,13 +98,13 @@ class SupervisedSource(Closing):
                 continue
             assert self._reader is not None
             try:
-                frame = self._reader.take(self._limits.silent_s)
+                frame = self._reader.take(self._patience.silent_s)
             except SourceLostError as error:
                 self._lose("lost", str(error))
                 continue
             except TimeoutError:
                 self._leave_behind(self._reader)
-                self._lose("silent", f"{self._info.name}: no frame for {self._limits.silent_s:g} s")
+                self._lose("silent", f"{self._info.name}: no frame for {self._patience.silent_s:g} s")
                 continue
             return frame and self._admit(frame)
         return None
@@ -127,7 +127,7 @@ class SupervisedSource(Closing):
             self._begun_t = (frame.captured_ns - self._first_ns) / 1e9 - frame.t
         self._t = max(self._t, self._begun_t + frame.t)
         notices, self._watch = watch(
-            self._limits, self._watch, glance(frame.data.astype(np.uint8, copy=False)), frame.captured_ns / 1e9
+            self._patience, self._watch, glance(frame.data.astype(np.uint8, copy=False)), frame.captured_ns / 1e9
         )
         index, self._index = self._index, self._index + 1
         for notice in notices:
@@ -138,7 +138,7 @@ class SupervisedSource(Closing):
         if any(notice.kind == "frozen" for notice in notices):
             assert self._reader is not None
             self._reader.abandon()
-            self._lose("frozen", f"{self._info.name}: the same frame for {self._limits.frozen_s:g} s")
+            self._lose("frozen", f"{self._info.name}: the same frame for {self._patience.frozen_s:g} s")
         return frame
 
     # ---- connections
@@ -146,7 +146,7 @@ class SupervisedSource(Closing):
     def _first_connection(self) -> SourceInfo:
         """Raises what the source raises, at once or when the time to try is over."""
         begun_ns = self._clock()
-        patience_s = self._limits.give_up_after_s or 0.0
+        patience_s = self._patience.give_up_after_s or 0.0
         said = False
         while True:
             try:
@@ -167,7 +167,7 @@ class SupervisedSource(Closing):
 
     def _reconnect(self, lost_ns: int) -> None:
         """Attempts, ever further apart, until the source is back; one line then."""
-        limit_s = self._limits.give_up_after_s
+        limit_s = self._patience.give_up_after_s
         attempt = 0
         self._backoff.reset()
         while not self._closed.is_set():
@@ -203,10 +203,10 @@ class SupervisedSource(Closing):
         if self._closed.is_set():  # interrupted between two readers
             reader.abandon()
         try:
-            return reader.first(self._limits.opening_s)
+            return reader.first(self._patience.opening_s)
         except TimeoutError:
             self._leave_behind(reader)
-            raise self._lost(f"opening the source took more than {self._limits.opening_s:g} s") from None
+            raise self._lost(f"opening the source took more than {self._patience.opening_s:g} s") from None
 
     def _leave_behind(self, reader: Reader) -> None:
         reader.abandon()

@@ -25,7 +25,7 @@ from edge_runtime.sources.opencv import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Patience:
     """Seconds after which something is wrong. ``give_up_after_s`` counts from the loss; None is never."""
 
     silent_s: float = 5.0
@@ -80,7 +80,7 @@ class Watch:
     black_said: bool = False
 
 
-def watch(limits: Limits, state: Watch, seen: Glance, now: float) -> tuple[list[Notice], Watch]:
+def watch(patience: Patience, state: Watch, seen: Glance, now: float) -> tuple[list[Notice], Watch]:
     """Look at one more frame. After a notice ``frozen`` the connection is over."""
     notices = []
     if state.last is not None and state.last.size != seen.size:
@@ -90,7 +90,7 @@ def watch(limits: Limits, state: Watch, seen: Glance, now: float) -> tuple[list[
     if seen.black:
         since = now if state.black_since is None else state.black_since
         state = replace(state, black_since=since)
-        if not state.black_said and now - since >= limits.black_s:
+        if not state.black_said and now - since >= patience.black_s:
             notices.append(Notice("black", {"seconds": round(now - since, 3)}))
             state = replace(state, black_said=True)
     else:
@@ -98,6 +98,6 @@ def watch(limits: Limits, state: Watch, seen: Glance, now: float) -> tuple[list[
             notices.append(Notice("black-over", {"seconds": round(now - state.black_since, 3)}))
         state = replace(state, black_since=None, black_said=False)
     # a covered lens may clip to pure black: identical frames there are no sign of a stuck camera
-    if not seen.black and now - state.same_since >= limits.frozen_s:
+    if not seen.black and now - state.same_since >= patience.frozen_s:
         notices.append(Notice("frozen", {"seconds": round(now - state.same_since, 3)}))
     return notices, state

@@ -23,12 +23,12 @@ from trainer.export.builder import GraphBuilder
 from trainer.export.write import relative_error, write_model
 from trainer.nets.imfe import Bottleneck, FeatureEncoder, Imfe, ImfeConfig, ResidualBlock, ResidualHead
 
-STAGES = {
+CUTS = {
     "encoder": Stage(("frame",), ("fmap",)),
     "motion": Stage(("previous_fmap", "fmap"), ("pair",)),
     "head": Stage(("pairs",), ("features", "regions")),
 }
-WITH_APPEARANCE = STAGES | {
+WITH_APPEARANCE = CUTS | {
     "appearance": Stage(("central_frame",), ("appearance",)),
     "head": Stage(("pairs", "appearance"), ("features", "regions")),
 }
@@ -67,7 +67,7 @@ def build_metadata(config: ImfeConfig, name: str | None = None, provenance: Prov
         hops=tuple(hop for hop in range(clip, 0, -1) if clip % hop == 0),
         feature_dim=config.feature_dim,
         region_grid=config.region_grid,
-        stages=WITH_APPEARANCE if config.appearance else STAGES,
+        stages=WITH_APPEARANCE if config.appearance else CUTS,
         mean=config.mean,
         std=config.std,
         name=name or f"imfe-{config.name}",

@@ -18,7 +18,7 @@ from trainer.nets.state_dict import load_state
 FLOW_IMAGES = 5
 FEATURE_DIM = 2048
 SIZE = 224  # pixels
-STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # (blocks, width)
+RESNET_STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # (blocks, width)
 UNUSED_PREFIXES = ("cls_head",)
 
 
@@ -58,7 +58,7 @@ class ResNet50(nn.Module):
         super().__init__()
         self.conv1 = ConvNorm(c_in, 64, 7, 2)
         c = 64
-        for number, (blocks, width) in enumerate(STAGES, start=1):
+        for number, (blocks, width) in enumerate(RESNET_STAGES, start=1):
             stage = [Block(c, width, stride=1 if number == 1 else 2)]
             c = EXPANSION * width
             stage += [Block(c, width, stride=1) for _ in range(blocks - 1)]
@@ -66,7 +66,7 @@ class ResNet50(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(x)), 3, 2, padding=1)
-        for number in range(1, len(STAGES) + 1):
+        for number in range(1, len(RESNET_STAGES) + 1):
             x = getattr(self, f"layer{number}")(x)
         return x
 

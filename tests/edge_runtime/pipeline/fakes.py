@@ -17,7 +17,7 @@ from edge_runtime.pipeline.clock import StopFlag, system_clock
 from edge_runtime.pipeline.head import Opinion
 from edge_runtime.pipeline.lookahead import Seen
 from edge_runtime.pipeline.monitor import StageMonitor
-from edge_runtime.pipeline.pipeline import Limits, Pipeline
+from edge_runtime.pipeline.pipeline import Pipeline, RunLimits
 from edge_runtime.pipeline.policy import PolicyName, choose
 from edge_runtime.pipeline.succession import Lineup
 from edge_runtime.pipeline.timing import StageTimes
@@ -170,7 +170,7 @@ def pipeline(
     fallback: FakeRecogniser | None = None,
     policy: PolicyName = "auto",
     deadline_ms: float | None = None,
-    limits: Limits | None = None,
+    limits: RunLimits | None = None,
     stop: StopFlag | None = None,
     lineup: Lineup | None = None,
 ) -> Pipeline:

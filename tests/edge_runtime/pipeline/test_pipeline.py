@@ -15,7 +15,7 @@ from edge_runtime.events import Event
 from edge_runtime.pipeline.accounting import AccountingError
 from edge_runtime.pipeline.clock import StopFlag
 from edge_runtime.pipeline.head import Opinion
-from edge_runtime.pipeline.pipeline import Limits
+from edge_runtime.pipeline.pipeline import RunLimits
 from edge_runtime.sources.base import Frame
 from tests.edge_runtime.pipeline.fakes import (
     UNREADABLE,
@@ -118,9 +118,9 @@ def test_a_network_that_fails_at_the_end_leaves_a_summary_all_the_same() -> None
 
 
 @pytest.mark.parametrize(
-    ("limits", "reason"), [(Limits(max_frames=7), "max-frames"), (Limits(duration_s=0.23), "duration")]
+    ("limits", "reason"), [(RunLimits(max_frames=7), "max-frames"), (RunLimits(duration_s=0.23), "duration")]
 )
-def test_a_run_ends_where_it_was_told_to(limits: Limits, reason: str) -> None:
+def test_a_run_ends_where_it_was_told_to(limits: RunLimits, reason: str) -> None:
     sink = Keep()
     pipeline(FakeSource(frames(40)), [sink], limits=limits).run()
     assert sink.summary.frames["captured"] == 7
@@ -130,7 +130,7 @@ def test_a_run_ends_where_it_was_told_to(limits: Limits, reason: str) -> None:
 def test_a_live_run_ends_after_its_duration_even_when_no_frame_comes() -> None:
     silent = threading.Event()
     sink = Keep()
-    run = pipeline(FakeSource([lambda: silent.wait(30)], live=True), [sink], limits=Limits(duration_s=0.1))
+    run = pipeline(FakeSource([lambda: silent.wait(30)], live=True), [sink], limits=RunLimits(duration_s=0.1))
     run.run()
     assert sink.summary.ended_by == "duration"
     assert run.hanging, "the capture thread still sits in its read"

@@ -19,7 +19,7 @@ from edge_runtime.models.zoo import open_model
 from edge_runtime.quantization import auto, matmul, rtstgcn
 from edge_runtime.quantization.auto import Choice
 from edge_runtime.quantization.calibration import activation_ranges
-from edge_runtime.quantization.measure import Paired, Parity, take_turns
+from edge_runtime.quantization.measure import LogitParity, Paired, take_turns
 from edge_runtime.quantization.rtstgcn import quantize_rtstgcn
 from tests.edge_runtime.streams.small_models import SmallGcn
 from tests.recordings import recording
@@ -101,9 +101,9 @@ def test_auto_returns_to_fp32_what_hurts(original: ModelFile, monkeypatch: pytes
     ]
     monkeypatch.setattr(auto, "_fastest_forms", lambda *args: winners)
 
-    def parity(model: onnx.ModelProto) -> Parity:
+    def parity(model: onnx.ModelProto) -> LogitParity:
         hurts = any(tensor.name == "short.1.q.int8" for tensor in model.graph.initializer)
-        return Parity(100, 3.0 if hurts else 0.1, 5.0, 0.5 if hurts else 1.0)
+        return LogitParity(100, 3.0 if hurts else 0.1, 5.0, 0.5 if hurts else 1.0)
 
     choices = auto.search(original.proto, 5, None, parity)
     assert [choice.form for choice in choices] == ["int8-dynamic", "fp32"]
@@ -121,7 +121,7 @@ def test_a_form_must_win_clearly(
     """Shows that each form has to beat the simpler one before it by 5 %."""
     monkeypatch.setattr(auto, "_time_alone", lambda *args: Paired((100.0, 90.0, 80.0), ratio))
     ranges = dict.fromkeys(PRODUCTS, (-1.0, 1.0))
-    choices = auto.search(original.proto, 5, ranges, lambda model: Parity(1, 0.0, 1.0, 1.0))
+    choices = auto.search(original.proto, 5, ranges, lambda model: LogitParity(1, 0.0, 1.0, 1.0))
     assert [choice.form for choice in choices] == [form, form]
 
 

@@ -19,10 +19,10 @@ from edge_runtime.sources import stream
 from edge_runtime.sources.base import Frame, SourceRefusedError
 from edge_runtime.sources.stream import StreamSource
 from edge_runtime.sources.supervised import SupervisedSource
-from edge_runtime.sources.supervision import Limits
+from edge_runtime.sources.supervision import Patience
 
 PYTHON = "/usr/bin/python3"
-LIMITS = Limits(silent_s=1.5, first_wait_s=0.1, longest_wait_s=0.5)
+PATIENCE = Patience(silent_s=1.5, first_wait_s=0.1, longest_wait_s=0.5)
 
 
 def _has_gstreamer() -> bool:
@@ -88,7 +88,7 @@ def open_files():
 
 
 def test_a_server_killed_and_restarted_fifty_times_is_found_again_each_time(camera):
-    with SupervisedSource(lambda: StreamSource(camera.url()), LIMITS) as source:
+    with SupervisedSource(lambda: StreamSource(camera.url()), PATIENCE) as source:
         read(source, 10)
         files, threads = open_files(), threading.active_count()
         outages, last = [], None
@@ -111,7 +111,7 @@ def test_a_server_killed_and_restarted_fifty_times_is_found_again_each_time(came
 
 def test_a_server_that_pauses_mid_stream_is_left_and_found_again(camera, monkeypatch):
     monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 3.0)
-    with SupervisedSource(lambda: StreamSource(camera.url()), LIMITS) as source:
+    with SupervisedSource(lambda: StreamSource(camera.url()), PATIENCE) as source:
         read(source, 10)
         camera.process.send_signal(signal.SIGSTOP)
         lost = read_until(source, lambda item: isinstance(item, Fault))[-1]
@@ -144,7 +144,7 @@ def test_frames_held_back_and_delivered_at_once_keep_their_times(camera, codec):
 
 @pytest.mark.parametrize(("size", "codec"), [("640x480", "h264"), ("320x240", "jpeg"), ("160x120", "jpeg")])
 def test_another_size_and_codec_after_a_restart_are_taken(camera, size, codec):
-    with SupervisedSource(lambda: StreamSource(camera.url()), LIMITS) as source:
+    with SupervisedSource(lambda: StreamSource(camera.url()), PATIENCE) as source:
         read(source, 10)
         camera.kill()
         camera.start(size, codec)

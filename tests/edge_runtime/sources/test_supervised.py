@@ -14,9 +14,9 @@ from edge_runtime.errors import InputError, SourceLostError
 from edge_runtime.events import Fault
 from edge_runtime.sources.base import Closing, Frame, SourceInfo, SourceRefusedError, UnreadableFrameError
 from edge_runtime.sources.supervised import MOST_LEFT_BEHIND, SupervisedSource
-from edge_runtime.sources.supervision import Limits
+from edge_runtime.sources.supervision import Patience
 
-QUICK = Limits(silent_s=0.15, opening_s=0.3, frozen_s=0.2, black_s=9, first_wait_s=0.002, longest_wait_s=0.01)
+QUICK = Patience(silent_s=0.15, opening_s=0.3, frozen_s=0.2, black_s=9, first_wait_s=0.002, longest_wait_s=0.01)
 LOST = SourceLostError("the cable")
 
 
@@ -132,7 +132,7 @@ def test_a_read_that_never_returns_is_left_behind_and_closes_when_it_wakes():
 
 def test_too_many_stuck_reads_end_the_source():
     wake = threading.Event()
-    source = SupervisedSource(Camera([1, wake.wait]), Limits(silent_s=0.02, first_wait_s=0.001, longest_wait_s=0.001))
+    source = SupervisedSource(Camera([1, wake.wait]), Patience(silent_s=0.02, first_wait_s=0.001, longest_wait_s=0.001))
     with pytest.raises(SourceLostError, match="never returned"):
         read(source, MOST_LEFT_BEHIND + 5)
     wake.set()
@@ -193,7 +193,7 @@ def test_what_cannot_be_opened_is_refused_at_once():
 
 def test_given_time_a_source_that_does_not_answer_yet_is_waited_for():
     camera = Camera(LOST, LOST, LOST, [1, LOST])
-    patient = Limits(first_wait_s=0.002, longest_wait_s=0.002, give_up_after_s=20)
+    patient = Patience(first_wait_s=0.002, longest_wait_s=0.002, give_up_after_s=20)
     with SupervisedSource(camera, patient) as source:
         assert source.read().index == 0
     assert camera.opened == 4
@@ -202,8 +202,11 @@ def test_given_time_a_source_that_does_not_answer_yet_is_waited_for():
 
 
 def test_after_the_stated_time_the_source_is_lost_for_good():
-    limits = Limits(first_wait_s=0.002, longest_wait_s=0.002, give_up_after_s=0.1)
-    with SupervisedSource(Camera([1, LOST], LOST), limits) as source, pytest.raises(SourceLostError, match="given up"):
+    patience = Patience(first_wait_s=0.002, longest_wait_s=0.002, give_up_after_s=0.1)
+    with (
+        SupervisedSource(Camera([1, LOST], LOST), patience) as source,
+        pytest.raises(SourceLostError, match="given up"),
+    ):
         read(source, 2)
 
 
@@ -222,8 +225,8 @@ def test_an_interrupt_ends_a_waiting_read(when):
         "waiting to reconnect": ([1, LOST], LOST),
         "opening": ([1, LOST], [lambda: wake.wait(20)]),
     }[when]
-    limits = Limits(silent_s=30, opening_s=30, first_wait_s=30 if "waiting" in when else 0.001)
-    source = SupervisedSource(Camera(*connections), limits)
+    patience = Patience(silent_s=30, opening_s=30, first_wait_s=30 if "waiting" in when else 0.001)
+    source = SupervisedSource(Camera(*connections), patience)
     read(source, 1)
     threading.Timer(0.1, source.interrupt).start()
     begun = time.monotonic()

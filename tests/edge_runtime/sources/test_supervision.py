@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_runtime.sources.supervision import Glance, Limits, Watch, glance, watch
+from edge_runtime.sources.supervision import Glance, Patience, Watch, glance, watch
 
-LIMITS = Limits(frozen_s=2.0, black_s=3.0)
+PATIENCE = Patience(frozen_s=2.0, black_s=3.0)
 
 
 def see(glances, fps=10.0):
     """Kinds of notices and the seconds at which they came."""
     state, seen = Watch(), []
     for index, item in enumerate(glances):
-        notices, state = watch(LIMITS, state, item, index / fps)
+        notices, state = watch(PATIENCE, state, item, index / fps)
         seen += [(notice.kind, index / fps) for notice in notices]
     return seen
 
