@@ -2,8 +2,9 @@
 
 Training and the device share this function, so that both see the same pixels. The picture is stretched to the model's
 size as an antialiased bilinear resize would do it (a triangle as wide as two output pixels), in the cheapest steps that
-give the same: exact halvings, a Gaussian of the triangle's variance, bilinear sampling. Against torch's antialiased
-``interpolate``, mean difference in grey levels and milliseconds on one x86 thread:
+give the same: exact halvings, a Gaussian of the triangle's variance, bilinear sampling. The last is OpenCV's exact
+variant: the plain one saves up to 0.2 ms and rounds 37 % of the values otherwise on an Arm than on an x86. Against
+torch's antialiased ``interpolate``, mean difference in grey levels and milliseconds on one x86 thread:
 
     =====================  =============  ============  =================  ================
     frame -> model         this           one INTER_AREA  one INTER_LINEAR  torch, uint8
@@ -72,7 +73,7 @@ class Preprocessor:
             )
         height, width = self._rgb.shape[:2]
         if image.shape != self._rgb.shape:
-            image = cv2.resize(image, (width, height), dst=self._bgr, interpolation=cv2.INTER_LINEAR)
+            image = cv2.resize(image, (width, height), dst=self._bgr, interpolation=cv2.INTER_LINEAR_EXACT)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=self._rgb)
         return self._rgb
 
