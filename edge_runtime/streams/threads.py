@@ -72,12 +72,12 @@ def choose_threads(
         with ImfeStream(file, hop=hop, threads=count, provider=provider) as stream:
             cost[count] = _frame_ms(stream, grey)
     threads = fewest_near_best(cost)
-    if not waiting or provider in DEVICE_MEMORY or file.metadata.has_appearance:
+    hop_s = cost[threads] * (hop or file.metadata.hops[0]) / 1000
+    one_lane = not waiting or provider in DEVICE_MEMORY or file.metadata.has_appearance
+    if one_lane or hop_s > 4 * PATIENCE_S:
         return ThreadChoice(threads, 1, cost)
     with ImfeStream(file, hop=hop, threads=threads, provider=provider, lanes=LANES) as stream:
-        if not stream.encoders:  # a model that looks at a clip's central frame too takes its frames in their order
-            return ThreadChoice(threads, 1, cost)
-        hops = max(1, min(ROUNDS, round(1000 * PATIENCE_S / (cost[threads] * stream.hop))))
+        hops = max(1, min(ROUNDS, round(PATIENCE_S / hop_s)))
         alone, beside = _waiting_ms(stream, [grey] * (hops * stream.hop))
     return ThreadChoice(threads, LANES if beside * LANES_GAIN <= alone else 1, cost)
 
@@ -93,9 +93,13 @@ def usable_cores() -> int:
 
 
 def _waiting_ms(stream: ImfeStream, frames: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Milliseconds for frames that wait for the network, one after the other and in the stream's lanes; best of two."""
+    """Milliseconds for frames that wait for the network, one after the other and in the stream's lanes.
+
+    The better of two times, where the first does not take long.
+    """
     spent: tuple[list[float], list[float]] = ([], [])
-    for _ in range(2):
+    begun = time.perf_counter()
+    while not spent[1] or (len(spent[1]) < 2 and time.perf_counter() - begun < 2 * PATIENCE_S):
         for costs, run in zip(spent, (_one_after_the_other, _side_by_side), strict=True):
             before = time.perf_counter()
             run(stream, list(frames))
