@@ -6,7 +6,7 @@
           └─► lane: look ─┴─► ready, in the order in which they were taken ─► the caller's thread
 
 A network's operators wait for their slowest thread, a hundred times a frame; two frames wait for each other once. On
-two cores that is worth 1.1 to 1.3 times the frames a second (docs/networks.md), and nothing where frames come one by
+two cores that is worth 1.1 to 1.4 times the frames a second (docs/benchmarks.md), and nothing where frames come one by
 one.
 """
 
