@@ -141,14 +141,13 @@ def test_a_stop_ends_the_run_with_the_open_segment_although_the_source_blocks() 
     stop, silent = StopFlag(), threading.Event()
     sink = Keep()
     source = FakeSource([*frames(30), lambda: stop.request("signal") or silent.wait(30)], live=False)
-    begun = time.monotonic()
-    pipeline(source, [sink], stop=stop).run()
-    ended = time.monotonic() - begun
+    run = pipeline(source, [sink], stop=stop)
+    run.run()
+    assert run.hanging, "it did not wait for the read"
     silent.set()
     assert sink.summary.ended_by == "signal"
     assert add_up(sink.summary.frames)
     assert len(sink.segments) == 1 or sink.summary.frames["processed"] < 15
-    assert ended < 2, "the promise of the command line, and no figure of speed"
 
 
 def test_every_event_is_emitted_once_and_the_summary_last() -> None:
