@@ -4,6 +4,7 @@
     source.read ─► sampling ─► Handover ─► recogniser ─► segments ─► Fanout ─► queue ─► sink.emit
               └──────────────── every picture ───────────────────────┘     └─► queue ─► sink.show, sink.emit
 
+A file's frames may pass through lanes on their way to the recogniser, and are encoded there (`lookahead`).
 Everything that decides is elsewhere and pure (`sampling`, `policy`, `segments`); this file moves frames and events, and
 sees to it that the run ends: within two seconds of a stop, with the open segment and the summary written, even when a
 source's read never returns.
