@@ -19,8 +19,8 @@ from trainer.engine.imfe_train import Batch, Recipe, Source, clip_batches, train
 
 log = logging.getLogger(__name__)
 
-# Passes over the clips, each augmented anew. With 12 of them 30 epochs found as good a head as with one an epoch, in a
-# third of the time.
+# Passes over the clips, each augmented anew. One takes as long as several epochs on what it leaves behind (100 clips of
+# three seconds: 3 to 6 s of a core, an epoch 0.3 to 1.3 s).
 PASSES = 12
 
 
