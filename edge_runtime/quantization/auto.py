@@ -92,7 +92,10 @@ def _fastest_forms(model: onnx.ModelProto, rows: int, ranges: Mapping[str, Range
         for i, ratio in enumerate(paired.ratio):
             if ratio >= MIN_GAIN * paired.ratio[best]:
                 best = i
-        shown = ", ".join(f"{form} {us:.0f} us" for form, us in zip(forms, paired.median_us, strict=True))
+        times = zip(forms[1:], paired.median_us[1:], paired.ratio[1:], strict=True)
+        shown = ", ".join(
+            [f"fp32 {paired.median_us[0]:.0f} us", *(f"{form} {us:.0f} us ({ratio:.2f}x)" for form, us, ratio in times)]
+        )
         choices.append(Choice(product.output, shape, forms[best], f"{'wins' if best else 'no gain'}: {shown}"))
     return choices
 

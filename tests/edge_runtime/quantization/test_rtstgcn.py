@@ -134,7 +134,7 @@ def test_auto_keeps_fp32_when_the_whole_does_not_win(original: ModelFile, monkey
     assert result.file.metadata.precision == "fp32"
     assert {choice.form for choice in result.choices} == {"fp32"}
     assert all(
-        choice.why == "wins: fp32 100 us, int8-dynamic 50 us; but the whole network gains too little: 0.99x"
+        choice.why == "wins: fp32 100 us, int8-dynamic 50 us (2.00x); but the whole network gains too little: 0.99x"
         for choice in result.choices
     )
     assert result.parity.max_error == 0
@@ -241,7 +241,7 @@ def test_gaps_in_the_data_are_held_as_in_a_stream(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
 def test_the_trained_network_keeps_its_labels(mode: Literal["dynamic", "static"]) -> None:
-    """Shows on real recordings, those of a subject that the packaged network was not trained on, that int8 names the
+    """Shows on real recordings that int8 names the
     same activity in 99 of 100 frames, and that a graph of six sensors gets smaller."""
     with np.load(recording("hugadb/*.npz")) as data:
         bounds, unseen = data["offsets"], data["subject"] == 7
