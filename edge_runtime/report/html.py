@@ -274,7 +274,8 @@ def _fault_text(fault: dict[str, Any]) -> str:
     detail = fault["detail"]
     told = detail.get("reason") or ", ".join(f"{name} {value}" for name, value in detail.items())
     after = detail.get("after")
-    now = f"; now a result every {after['hop']} frames, {after['model']} model" if after else ""
+    dropping = ", dropping the oldest frame" if after and after["waiting"] == 1 else ""
+    now = f"; now a result every {after['hop']} frames, {after['model']} model{dropping}" if after else ""
     return f"{fault['t_s']:.1f} s {fault['kind']}: {told}{now}"
 
 

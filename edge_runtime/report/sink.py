@@ -85,7 +85,7 @@ class ReportSink:
             self._fault(event, t_s)
         elif isinstance(event, Summary):
             self._summary = event
-            self._readings.append(self._device.read())
+            self._look(now)
         self._count_drops(t_s)
         if now - self._read_ns >= self._read_every_ns:
             self._look(now)

@@ -173,7 +173,7 @@ def test_the_page_never_scrolls_sideways_and_every_plot_has_a_size(tmp_path: Pat
         f'''<iframe style="width:{width}px;height:800px;border:0" srcdoc="{escape(page)}"></iframe><script>
         onload = () => {{
           const inner = document.querySelector("iframe").contentDocument;
-          const shapes = [...inner.querySelectorAll("svg")].map(svg => svg.querySelector(".data, .pale"));
+          const shapes = [...inner.querySelectorAll("svg")].map(svg => svg.querySelector(".data, .pale, rect.bad"));
           const drawn = shapes.filter(shape => shape && shape.getBoundingClientRect().width > 0);
           document.body.dataset.seen = [inner.documentElement.scrollWidth, drawn.length, shapes.length].join(" ");
         }}</script>'''
@@ -194,4 +194,4 @@ def test_the_numbers_that_a_browser_shows_are_those_of_the_json(tmp_path: Path) 
     check_numbers(done.stdout, report)
     plots = re.findall(r"<svg[^>]*>(.*?)</svg>", done.stdout, re.DOTALL)
     assert len(plots) >= len(report["stages"]) + 2
-    assert all(re.search(r"<rect class=\"(data|pale)|<polyline class=\"data", plot) for plot in plots)
+    assert all(re.search(r"<rect class=\"(data|pale|bad)|<polyline class=\"data", plot) for plot in plots)
