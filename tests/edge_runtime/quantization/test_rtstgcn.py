@@ -241,14 +241,14 @@ def test_gaps_in_the_data_are_held_as_in_a_stream(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
 def test_the_trained_network_keeps_its_labels(mode: Literal["dynamic", "static"]) -> None:
-    """Shows on real recordings that int8 names the
-    same activity in 99 of 100 frames, and that a graph of six sensors gets smaller."""
+    """Shows on real recordings that int8 names the same activity in 99 of 100 frames, and that a graph of six sensors
+    gets smaller."""
     with np.load(recording("hugadb/*.npz")) as data:
-        bounds, unseen = data["offsets"], data["subject"] == 7
+        bounds, wanted = data["offsets"], data["subject"] == 7
         X = data["X"].astype(np.float32)
     trials = [
         X[start:end].reshape(-1, 6, 6).swapaxes(1, 2)  # (L, channels, sensors)
-        for start, end, mine in zip(bounds, bounds[1:], unseen, strict=False)
+        for start, end, mine in zip(bounds, bounds[1:], wanted, strict=False)
         if mine
     ]
     original = open_model("hugadb")
