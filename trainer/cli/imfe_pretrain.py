@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> None:
     labels = sorted({clip.label for clip in training.clips})
     if not labels or not {clip.label for clip in unseen.clips} <= set(labels) or not unseen.clips:
         raise InputError(
-            f"{args.motions[0]}: expected movements of {', '.join(sorted(CHECK_GROUPS))} to check and of others, of the "
-            "same actions, to train"
+            f"{args.motions[0]}: expected movements of {', '.join(sorted(CHECK_GROUPS))} to check and of others, of "
+            "the same actions, to train"
         )
     log.info("%d movements, %d actions, %d backgrounds", len(motions), len(labels), len(backgrounds))
     check = Samples(
