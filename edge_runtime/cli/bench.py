@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--models", metavar="FILE", nargs="+", help="the first measured as by --model, then all in turns"
     )
-    model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx or lstr.onnx beside it")
+    model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx, lstr.onnx beside it")
     model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
     model.add_argument("--threads", metavar="N|auto", type=threads_or_auto, help="per operator (default auto)")
     model.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")

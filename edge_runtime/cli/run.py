@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="FILE|NAME", help="imfe.onnx, rtstgcn.onnx for a skeleton, or a zoo name")
-    model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx or lstr.onnx beside it")
+    model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx, lstr.onnx beside it")
     model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
     model.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: imfe.int8.onnx beside it")
     model.add_argument("--threads", metavar="N|auto", type=threads_or_auto, help="per operator (default auto)")
