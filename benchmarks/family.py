@@ -2,12 +2,12 @@
 
 HuGaDB at 10 Hz, eleven subjects to train on and three unseen ones to score. Each network has the same minutes of one
 core (CPU time): its epochs are those that fit, by the time that one short epoch takes. So the table says what a network
-gives for an hour of a laptop, not what it gives in the end: *equal budget, not converged*. No epoch is chosen on
+gives for a minute, not what it gives in the end: *equal budget, not converged*. No epoch is chosen on
 the scored subjects; the last one counts. All of it is done by the commands that a user has: ``trainer rtstgcn train``,
 ``test``, ``export``, ``edge-quantize``.
 
 ``--losses`` goes on with the first of them under each loss, over two seeds. What is finished is kept in DIR: a
-command that was stopped goes on, and a finished one only takes the times again and prints the table.
+command that was stopped goes on. ``--costs`` needs no training: parameters, multiplications, state and time of a frame.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ from trainer.cli import main as trainer
 from trainer.data import prepare
 from trainer.data.prepare import Recording, hugadb
 from trainer.data.skeletons import open_split
-from trainer.nets.family import load_network
+from trainer.engine.options import override
+from trainer.export import export_rtstgcn
+from trainer.nets.config import options_of, read_json
+from trainer.nets.family import build
 from trainer.nets.network import FrameNetwork, GraphNetwork
 
 CONFIG = Path(__file__).with_suffix(".json")
@@ -46,6 +50,7 @@ PROBE = frozenset({"15"})  # the subject on whom the time of an epoch is taken
 SLOWER = 6  # 60 Hz -> 10 Hz
 UNITS = np.repeat(np.array([16384, 2000], np.float32), 3)[:, None, None]  # 1 g; 2000 counts of the gyroscope
 TIMED_FRAMES, ROUNDS = 100, 5
+Frames = npt.NDArray[np.float32]
 EXPORTED = ("rt-st-gcn", "co-st-gcn", "st-gcn")
 
 
@@ -159,100 +164,99 @@ def score(out: Path, data: Path, *which: str | Path) -> dict[str, float]:
     return json.loads((out / "test" / "metrics.json").read_text())  # type: ignore[no-any-return]
 
 
-def row(entry: Entry, out: Path, data: Path, minutes: float) -> dict[str, Any]:
-    """Train, score, export, quantize; kept in ``row.json``."""
+def scores(entry: Entry, out: Path, data: Path, minutes: float) -> dict[str, Any]:
+    """Train, export, quantize, score what a device runs (where there is such a file); kept in ``row.json``."""
     kept = out / "row.json"
     if kept.is_file():
         return json.loads(kept.read_text())  # type: ignore[no-any-return]
-    result: dict[str, Any] = {"name": entry.name, **fit(entry, out, data, minutes)}
-    net = network(out, data)
-    result |= {"parameters": sum(p.numel() for p in net.parameters()), "macs": net.macs, "state": net.state_size}
-    result |= {"delay_s": net.delay / 10, "ahead": net.look_ahead}
+    result: dict[str, Any] = fit(entry, out, data, minutes)
     if entry.model in EXPORTED:
-        fp32, int8 = out / "fp32.onnx", out / "int8.onnx"
         weights = "--checkpoint", out / "best.pt", "--labels", data / "all" / "actions.txt"
-        command(trainer, "rtstgcn", "export", "--config", out / "config.json", *weights, "--out", fp32)
-        sample = next(iter(open_split(data / "fit", "train", 10)))
-        np.save(out / "sample.npy", np.asarray(sample.features))
-        command(edge_quantize, fp32, "--mode", "dynamic", "--calibrate", out / "sample.npy", "--out", int8)
-        result["scores"] = {file.stem: score(out, data, "--exported", file) for file in (fp32, int8)}
+        command(trainer, "rtstgcn", "export", "--config", out / "config.json", *weights, "--out", out / "fp32.onnx")
+        quantize(out / "fp32.onnx", out / "int8.onnx")
+        result["scores"] = {kind: score(out, data, "--exported", out / f"{kind}.onnx") for kind in ("fp32", "int8")}
     else:
-        result["scores"] = {"torch": score(out, data)}
+        result["scores"] = {"fp32": score(out, data)}
     kept.write_text(json.dumps(result, indent=2))
     return result
 
 
-def network(out: Path, data: Path) -> GraphNetwork:
-    """The trained network."""
-    return load_network(out / "config.json", out / "best.pt", data / "all" / "actions.txt")
+def quantize(fp32: Path, int8: Path) -> None:
+    """What a user does to have int8 that needs no data."""
+    command(edge_quantize, fp32, "--mode", "dynamic", "--out", int8)
 
 
-def runners(entry: Entry, out: Path, data: Path) -> dict[str, Callable[[npt.NDArray[np.float32]], object]]:
+def scores_table(out: Path, data: Path, minutes: float) -> Iterator[str]:
+    """What each network gives for its minutes, a line as soon as it is known."""
+    yield "| network | epochs (CPU min) | accuracy | top-5 | F1@50 a trial; pooled | edit | named after (ever) |"
+    yield "|---|---|---|---|---|---|---|"
+    for entry in NETWORKS:
+        found = scores(entry, out / entry.folder, data, minutes)
+        for kind, s in found["scores"].items():
+            first = kind == "fp32"
+            cells = [
+                entry.name if first else "– int8",
+                f"{found['epochs']} ({found['cpu_s'] / 60:.1f})" if first else "",
+                f"{100 * s['accuracy']:.1f}",
+                f"{100 * s['top5']:.1f}",
+                f"{100 * s['f1@50']:.1f}; {100 * s['pooled_f1@50']:.1f}",
+                f"{100 * s['edit']:.1f}",
+                f"{s['time_to_detection']:.1f} s ({100 * s['detected']:.0f} %)",
+            ]
+            yield f"| {' | '.join(cells)} |"
+
+
+def network(entry: Entry) -> GraphNetwork:
+    """The untrained network."""
+    raw = override(read_json(CONFIG), entry.overrides[1::2])
+    return build(options_of(raw, CONFIG), hugadb.LABELS).eval()
+
+
+def runners(entry: Entry, net: GraphNetwork, folder: Path) -> dict[str, Callable[[Frames], object]]:
     """How the network runs over frames (L, C, V), by what runs it."""
     if entry.model in EXPORTED:
-        streams = {name: RtStgcnStream(out / f"{name}.onnx") for name in ("fp32", "int8")}
-        return {name: lambda x, s=stream: [s.step(frame) for frame in x] for name, stream in streams.items()}  # type: ignore[misc]
-    net = network(out, data)
+        files = [folder / f"{entry.folder}.{kind}.onnx" for kind in ("fp32", "int8")]
+        export_rtstgcn(net, files[0])
+        quantize(*files)
+        streams = {file.suffixes[-2][1:]: RtStgcnStream(file) for file in files}
+        return {kind: partial(RtStgcnStream.steps, stream) for kind, stream in streams.items()}
     if isinstance(net, FrameNetwork):
-        return {"torch": lambda x: step_by_step(net, x)}
-    return {"torch": lambda x: net(torch.from_numpy(x).permute(1, 0, 2)[None])}
+        return {"torch, a step a frame": partial(step_by_step, net)}
+    return {"torch, whole recording": lambda x: net(torch.from_numpy(x).permute(1, 0, 2)[None])}
 
 
-@torch.inference_mode()
-def step_by_step(net: Any, x: npt.NDArray[np.float32]) -> None:
+def step_by_step(net: Any, x: Frames) -> None:
     """Frame by frame in torch, from an empty memory."""
     state = net.initial_state()
     for frame in torch.from_numpy(x):
         _, state = net.step(frame[None], state)
 
 
-def milliseconds(out: Path, data: Path) -> dict[tuple[str, str], float]:
-    """Median time a frame of every network, all in turns so that a neighbour on the machine slows them alike."""
-    trial = max(open_split(data / "all", "val", 10), key=len)
-    x = np.ascontiguousarray(np.moveaxis(np.asarray(trial.features), 1, 0), dtype=np.float32)[:TIMED_FRAMES]
-    every = {(e.name, kind): run for e in NETWORKS for kind, run in runners(e, out / e.folder, data).items()}
-    taken: dict[tuple[str, str], list[float]] = {key: [] for key in every}
+def costs_table(out: Path, data: Path, minutes: float) -> Iterator[str]:
+    """What a frame costs, with random weights, which change no time. All in turns: a neighbour slows them alike."""
+    out.mkdir(parents=True, exist_ok=True)
+    nets = {entry.name: network(entry) for entry in NETWORKS}
+    runs = {(e.name, kind): run for e in NETWORKS for kind, run in runners(e, nets[e.name], out).items()}
+    x = np.random.default_rng(0).standard_normal((TIMED_FRAMES, 6, 6)).astype(np.float32)
+    taken: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     with torch.inference_mode():
         for round_ in range(ROUNDS + 1):
-            for key, run in every.items():
+            for key, run in runs.items():
                 begun = time.thread_time()
                 run(x)
                 if round_:  # the first one warms up
                     taken[key].append(1e3 * (time.thread_time() - begun) / len(x))
-    return {key: statistics.median(values) for key, values in taken.items()}
+    yield "| network | speaks of | parameters | MMAC / frame | state, words | ms / frame |"
+    yield "|---|---|---|---|---|---|"
+    for name, net in nets.items():
+        ahead = "the whole recording" if net.look_ahead else f"{net.delay / net.config.fps:.1f} s ago" * bool(net.delay)
+        times = (f"{kind} {statistics.median(v):.3f}" for (of, kind), v in taken.items() if of == name)
+        size = f"{sum(p.numel() for p in net.parameters()) / 1e6:.3f} M"
+        state = "–" if net.look_ahead else f"{net.state_size:,}"
+        yield f"| {name} | {ahead or 'now'} | {size} | {net.macs / 1e6:.2f} | {state} | {'; '.join(times)} |"
 
 
-def networks_table(out: Path, data: Path, minutes: float) -> list[str]:
-    """Train what is not trained, time, and describe every network in a line of Markdown."""
-    rows = [row(entry, out / entry.folder, data, minutes) for entry in NETWORKS]
-    times = milliseconds(out, data)
-    lines = [
-        "| network | epochs (CPU min) | accuracy | top-5 | F1@50 a trial; pooled | edit | named after | parameters "
-        "| MMAC / frame | state, words | ms / frame |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in rows:
-        for kind, s in r["scores"].items():
-            first = kind != "int8"
-            ahead = "recording's end" if r["ahead"] else f"{s['time_to_detection']:.1f} s ({100 * s['detected']:.0f} %)"
-            cells = [
-                r["name"] if first else "– int8",
-                f"{r['epochs']} ({r['cpu_s'] / 60:.1f})" if first else "",
-                f"{100 * s['accuracy']:.1f}",
-                f"{100 * s['top5']:.1f}",
-                f"{100 * s['f1@50']:.1f}; {100 * s['pooled_f1@50']:.1f}",
-                f"{100 * s['edit']:.1f}",
-                ahead,
-                f"{r['parameters'] / 1e6:.3f} M" if first else "",
-                f"{r['macs'] / 1e6:.2f}" if first else "",
-                f"{r['state']:,}" if first and not r["ahead"] else "–" if first else "",
-                f"{times[r['name'], kind]:.3f}{' (torch)' if kind == 'torch' else ''}",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def losses_table(out: Path, data: Path, minutes: float) -> list[str]:
+def losses_table(out: Path, data: Path, minutes: float) -> Iterator[str]:
     """RT-ST-GCN as the table of networks left it, trained on under every loss: the mean over the seeds, and each."""
     start = out.parent / "networks" / NETWORKS[0].folder
     fit(NETWORKS[0], start, data, minutes)
@@ -267,12 +271,12 @@ def losses_table(out: Path, data: Path, minutes: float) -> list[str]:
             if not kept.is_file():
                 kept.write_text(json.dumps(score(folder, data)))
             found[name].append(json.loads(kept.read_text()))
-    lines = [f"| loss | {' | '.join(shown)} |", "|---|" + "---|" * len(shown)]
-    for name, scores in found.items():
-        values = [[100 * one[key] for one in scores] for key in shown]
+    yield f"| loss | {' | '.join(shown)} |"
+    yield "|---|" + "---|" * len(shown)
+    for name, results in found.items():
+        values = [[100 * one[key] for one in results] for key in shown]
         cells = [f"{statistics.mean(v):.1f} ({', '.join(f'{x:.1f}' for x in v)})" for v in values]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -280,13 +284,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of data, trainings and exported files")
     parser.add_argument("--minutes", type=float, default=1.0, help="CPU minutes a training (default: %(default)s)")
-    parser.add_argument("--losses", action="store_true", help="the losses instead of the networks")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--costs", action="store_true", help="what a frame costs, without training")
+    other.add_argument("--losses", action="store_true", help="the losses instead of the networks")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    name, table = "networks", scores_table
+    if args.costs:
+        name, table = "costs", costs_table
+    elif args.losses:
+        name, table = "losses", losses_table
     data = args.out / "data"
-    prepare_data(data)
-    table = losses_table if args.losses else networks_table
-    print("\n".join(table(args.out / ("losses" if args.losses else "networks"), data, args.minutes)))
+    if not args.costs:
+        prepare_data(data)
+    for line in table(args.out / name, data, args.minutes):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
