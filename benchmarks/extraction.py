@@ -6,8 +6,9 @@
 1. *Training*: a distillation step, forward and backward, of ``trainer imfe train``.
 2. *Extraction*: ``trainer imfe extract`` with the checkpoint (torch) and with ``imfe.onnx`` (onnxruntime).
 
-Variants take turns within one run, so that a busy machine slows all; ratios are of medians. Peak memory is what a fresh
-process of each variant grows by from the imports on, weights included.
+Variants take turns within one run, so that a busy machine slows all; ratios are of medians. Memory is what a process of
+each variant grows by at most: first while it loads its weights, then while it works (onnxruntime's sessions reserve what
+they will need when they load).
 """
 
 from __future__ import annotations
@@ -150,11 +151,13 @@ def seconds(variants: dict[str, Work], rounds: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def peak(what: str, name: str, config: str, count: int, folder: Path) -> float:
-    """MB, of a process of its own."""
+def peaks(what: str, name: str, config: str, count: int, folder: Path) -> tuple[float, float]:
+    """MB while loading and while working, of a process of its own."""
     command = [sys.executable, "-m", "benchmarks.extraction", "--config", config, "--clips", str(count)]
     command += ["--measure", what, name, str(folder)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    loading, working = map(float, printed.split()[-2:])
+    return loading, working
 
 
 def main() -> None:
@@ -174,7 +177,8 @@ def main() -> None:
     if args.measure:
         what, name, folder = args.measure
         build = builds(what, args.config, args.clips, Path(folder))[name]
-        print(peak_of(lambda: build()()))
+        work: list[Work] = []
+        print(peak_of(lambda: work.append(build())), peak_of(work[0]))
         return
     with tempfile.TemporaryDirectory() as name_:
         folder = Path(name_)
@@ -182,14 +186,16 @@ def main() -> None:
         print(f"IMFE {args.config}, {args.clips} clip(s) at once, {args.threads} thread(s)")
         for what in ("training", "extraction"):
             print(f"\n{what}: variants agree to {agree(what, args.config, folder):.1e}")
-            print(f"{'':<20}{'s a clip':>9}{'clips/s':>9}{'faster':>8}{'peak MB':>9}{'memory':>8}")
+            print(
+                f"{'':<20}{'s a clip':>9}{'clips/s':>9}{'faster':>8}{'loading MB':>12}{'working MB':>12}{'memory':>8}"
+            )
             built = {name: build() for name, build in builds(what, args.config, args.clips, folder).items()}
             times = seconds(built, args.rounds)
-            peaks = {name: peak(what, name, args.config, args.clips, folder) for name in times}
+            memory = {name: peaks(what, name, args.config, args.clips, folder) for name in times}
             for name, taken in times.items():
                 print(
                     f"{name:<20}{taken / args.clips:9.2f}{args.clips / taken:9.2f}{times[PUBLISHED] / taken:7.2f}x"
-                    f"{peaks[name]:9.0f}{peaks[name] / peaks[PUBLISHED]:7.2f}x"
+                    f"{memory[name][0]:12.0f}{memory[name][1]:12.0f}{memory[name][1] / memory[PUBLISHED][1]:7.2f}x"
                 )
 
 
