@@ -29,8 +29,9 @@ _FOLLOW = 1 / 32
 _LEARN = 1 / 16
 # A source counts as slow when its period is this much longer than the model's: 28 FPS passes for 30, 25 does not.
 _SLOW = 1.08
-# Intervals before the estimate of the period is believed.
-_SETTLED = 16
+# Intervals in a row for which the estimate must say so. One silence of half a second at 30 FPS, which other frames make
+# up for, raises it for 38.
+_PERSISTS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class State:
     last: float | None = None  # t of the previous frame, taken or not
     due: float = 0.0  # t of the next point of the grid
     period: float | None = None  # running estimate of the source's, seconds
-    seen: int = 0  # intervals in that estimate
+    slow_for: int = 0  # intervals in a row after which that estimate was slower than the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,11 @@ def choose(rate: Rate, state: State, t: float) -> tuple[Choice, State]:
         return Choice(True), State(t, t + step, first)
     interval = t - state.last
     if interval < 0 or interval > rate.gap_s:
-        return Choice(True, _is_slow(state, step)), replace(state, last=t, due=t + step)
+        return Choice(True, state.slow_for >= _PERSISTS), replace(state, last=t, due=t + step)
 
     period = interval if state.period is None else state.period + (interval - state.period) * _LEARN
-    state = State(t, state.due, period, state.seen + 1)
-    slow = _is_slow(state, step)
+    state = State(t, state.due, period, state.slow_for + 1 if period > step * _SLOW else 0)
+    slow = state.slow_for >= _PERSISTS
     late = t - state.due
     if late < -min(period, step) / 2:
         return Choice(False, slow), state
@@ -90,10 +91,6 @@ def choose(rate: Rate, state: State, t: float) -> tuple[Choice, State]:
     # eager: 8 ms of jitter at 33 FPS cost 1.7 of the 30 frames a second.
     due = t + step if late > step else state.due + step + late * _FOLLOW
     return Choice(True, slow), replace(state, due=due)
-
-
-def _is_slow(state: State, step: float) -> bool:
-    return state.seen >= _SETTLED and state.period is not None and state.period > step * _SLOW
 
 
 class FrameSampler:

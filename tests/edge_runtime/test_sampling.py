@@ -53,6 +53,14 @@ def test_a_slower_source_has_every_frame_used_and_is_called_slow(source):
     assert choices[-1].slow
 
 
+def test_a_hiccup_makes_no_slow_source():
+    """Shows that half a second of silence within a steady 30 FPS is not taken for the source's rate."""
+    times = np.arange(600) / 30
+    times[200:] += 0.45
+    _, choices = take(Rate.matching(30, 30), times)
+    assert not any(c.slow for c in choices)
+
+
 def test_variable_frame_rate_follows_the_timestamps_and_not_the_header():
     fast, slow = np.arange(120) / 60, 2 + np.arange(48) / 24
     times = np.concatenate([fast, slow])
