@@ -7,8 +7,8 @@
 2. *Extraction*: ``trainer imfe extract`` with the checkpoint (torch) and with ``imfe.onnx`` (onnxruntime).
 
 Variants take turns within one run, so that a busy machine slows all; ratios are of medians. Memory is what a process of
-each variant grows by at most: first while it loads its weights, then while it works (onnxruntime's sessions reserve what
-they will need when they load).
+each variant grows by at most: first while it loads its weights, then while it works (onnxruntime's sessions reserve
+what they will need when they load).
 """
 
 from __future__ import annotations
