@@ -47,8 +47,8 @@ class Tape:
     called before what has not been read would be overwritten, and must have it read.
 
     Writing happens while the network's weights fill the caches, so it costs by the lines of memory that it touches, its
-    code included. Hence closures over lists: 6 us a frame of the demo model, where methods over arrays took 10, and
-    counting at once, stage by stage, 15 (docs/budgets.md).
+    code included. Hence closures over lists: 6 us a frame of the demo model, where methods over arrays took 10, and a
+    ring for each stage 14 (docs/budgets.md).
     """
 
     begin: Callable[[int, int], None]
