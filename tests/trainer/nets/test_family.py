@@ -130,7 +130,7 @@ def test_state_size_counts_what_a_stream_keeps(name: str) -> None:
 @pytest.mark.parametrize("name", ["co-st-gcn", "rt-st-gcn", "ms-gcn", "ms-tcn"])
 def test_macs_are_what_torch_counts(name: str) -> None:
     """Shows that ``macs`` is right for a frame of a long trial, by torch's count (which leaves out norms and sums)."""
-    model = network(name)
+    model = network(name).requires_grad_(False)
     frames = 64
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.randn(1, 2, frames, 5))
@@ -142,6 +142,7 @@ def test_macs_are_what_torch_counts(name: str) -> None:
 def test_macs_of_a_sliding_window_are_those_of_a_whole_window(name: str) -> None:
     model = layered(name)
     assert isinstance(model, SlidingWindow)
+    model.requires_grad_(False)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.randn(1, 2, 1, 5))
     assert counter.get_total_flops() / 2 == pytest.approx(model.macs, rel=0.05)
