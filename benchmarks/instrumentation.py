@@ -73,16 +73,16 @@ class Side:
 
     def _observe(self) -> None:
         """The block that begins is this side's."""
-        todo: list[object] = [self._recogniser]
-        while todo:
-            part = todo.pop()
+        parts: list[object] = [self._recogniser]
+        while parts:
+            part = parts.pop()
             for name, value in list(vars(part).items()):
                 if name in ("_observe", "_observer"):
                     setattr(part, name, self._observer)
                 elif name in ("_imfe", "_head", "_gcn"):
-                    todo.append(value)
+                    parts.append(value)
                 elif name == "_heads":
-                    todo += value
+                    parts += value
 
 
 def direct_us(times: StageTimes, hop: int, frames: int = 60_000) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
-from edge_runtime.cli.options import OneLineParser, positive, provider, threads_or_auto, whole_number
+from edge_runtime.cli.options import OneLineParser, add_engine_options, positive
 from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help and a wrong option need neither
@@ -50,17 +50,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--models", metavar="FILE", nargs="+", help="the first measured as by --model, then all in turns"
     )
-    model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx, lstr.onnx beside it")
-    model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
-    model.add_argument("--threads", metavar="N|auto", type=threads_or_auto, help="per operator (default auto)")
-    model.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")
-    model.add_argument(
-        "--provider",
-        metavar="NAME|auto",
-        type=provider,
-        default="cpu",
-        help="onnxruntime's: cpu, cuda, … (default cpu)",
-    )
+    add_engine_options(model)
     load = parser.add_argument_group("load")
     load.add_argument(
         "--video", metavar="FILE", type=Path, help="its frames, from memory (default: a generated person)"

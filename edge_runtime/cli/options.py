@@ -18,6 +18,21 @@ class OneLineParser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
+def add_engine_options(group: argparse._ArgumentGroup) -> None:
+    """How a model is run, wherever one is."""
+    group.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx, lstr.onnx beside it")
+    group.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
+    group.add_argument("--threads", metavar="N|auto", type=threads_or_auto, help="per operator (default auto)")
+    group.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")
+    group.add_argument(
+        "--provider",
+        metavar="NAME|auto",
+        type=provider,
+        default="cpu",
+        help="onnxruntime's: cpu, cuda, … (default cpu)",
+    )
+
+
 def whole_number(text: str) -> int:
     """Above 0."""
     value = int(text) if text.isdecimal() else 0

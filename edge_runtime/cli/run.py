@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from edge_runtime import __version__
 from edge_runtime.cli.exits import one_line_errors
-from edge_runtime.cli.options import OneLineParser, positive, provider, threads_or_auto, whole_number
+from edge_runtime.cli.options import OneLineParser, add_engine_options, positive, whole_number
 from edge_runtime.cli.outputs import add_output_options
 from edge_runtime.cli.watch import add_watch_options
 from edge_runtime.redaction import install as install_redaction
@@ -53,18 +53,8 @@ def parser() -> argparse.ArgumentParser:
 
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="FILE|NAME", help="imfe.onnx, rtstgcn.onnx for a skeleton, or a zoo name")
-    model.add_argument("--head", metavar="FILE|none", help="names actions; default: rtstgcn.onnx, lstr.onnx beside it")
-    model.add_argument("--hop", metavar="N", type=whole_number, help="frames from one result to the next")
+    add_engine_options(model)
     model.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: imfe.int8.onnx beside it")
-    model.add_argument("--threads", metavar="N|auto", type=threads_or_auto, help="per operator (default auto)")
-    model.add_argument("--spin", action="store_true", help="waiting threads loop: sooner, and cores never sleep")
-    model.add_argument(
-        "--provider",
-        metavar="NAME|auto",
-        type=provider,
-        default="cpu",
-        help="onnxruntime's: cpu, cuda, … (default cpu)",
-    )
 
     add_output_options(parser)
     add_watch_options(parser)
