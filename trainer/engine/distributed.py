@@ -16,6 +16,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# torch.optim imports this on first use, and its functions' defaults then hold the group of that moment for ever: gloo's
+# threads outlived it into the interpreter's end, where one run in nine aborted. Imported here, before there is a group.
+import torch.distributed.nn.functional
 from torch import nn
 
 T = TypeVar("T")

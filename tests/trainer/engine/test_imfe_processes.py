@@ -25,6 +25,14 @@ pytestmark = pytest.mark.slow
 
 D = SMALL.feature_dim
 COMMAND = "import sys; from trainer.cli import main; sys.exit(main())"
+THREADS = """
+import sys
+from pathlib import Path
+from trainer.cli import main
+main()
+names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+sys.stdout.write("threads left: " + " ".join(names) + chr(10))
+"""
 # The gradients of an epoch in batches of two, and the clips that this process read. Norms as in use: with statistics
 # of a batch's own, as in training, each process would norm by its own clips, as in the published training.
 GRADIENTS = """
@@ -112,6 +120,13 @@ def test_the_command_trains_in_two_processes_and_writes_one_checkpoint(data: Pat
     assert len(epochs) == 2 and all("clips_per_s" in line for line in epochs)
     state = checkpoint.load(data / "out" / "checkpoint-2.pt")
     assert state["epoch"] == 2 and all(bool(value.isfinite().all()) for value in state["model"].values())
+
+
+def test_no_thread_of_the_group_outlives_a_training(data: Path) -> None:
+    """One that does may ask for an interpreter that is ending, which aborts the process."""
+    given = ["--rgb", str(data / "rawframes_rgb"), "--features", str(data / "flow"), "--save-path", str(data / "out")]
+    printed = torchrun(2, THREADS, "imfe", "train", "1", *given, "--config", str(data / "config.json"))
+    assert printed.count("threads left") == 2 and "gloo" not in printed
 
 
 def test_extraction_shares_the_videos_and_gives_the_rows_of_one_process(data: Path) -> None:
