@@ -66,14 +66,14 @@ def flow_pictures(video: RawVideo, size: int) -> UInt8Array:
     given = _given(video)
     starts = clip_indices(video.count)[:, :-1]
     if given:
-        wanted = {i: _middle(_read(given[i]), size) for i in np.unique(starts.clip(max=len(given) - 1)).tolist()}
+        wanted = {i: middle(_read(given[i]), size) for i in np.unique(starts.clip(max=len(given) - 1)).tolist()}
         last = len(given) - 1
     else:
         flow = DenseFlow(_published_method())
         frames = read_frames(video, range(video.count), *_working_size(video, size))
         gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames]
         used = set(starts.ravel().tolist())
-        wanted = {i: _middle(_as_picture(flow(a, b)), size) for i, (a, b) in enumerate(pairwise(gray)) if i in used}
+        wanted = {i: middle(as_picture(flow(a, b)), size) for i, (a, b) in enumerate(pairwise(gray)) if i in used}
         last = len(gray) - 2
     return np.stack([np.concatenate([wanted[min(i, last)] for i in clip]) for clip in starts.tolist()])
 
@@ -110,8 +110,8 @@ def _read(paths: tuple[Path, Path]) -> UInt8Array:
     return np.stack(axes)
 
 
-def _as_picture(flow: npt.NDArray[np.float32]) -> UInt8Array:
-    """(h, w, 2) in pixels -> (2, h, w)."""
+def as_picture(flow: npt.NDArray[np.float32]) -> UInt8Array:
+    """Flow (h, w, 2) in pixels -> uint8 (2, h, w), 128 where nothing moves."""
     scaled = (flow.transpose(2, 0, 1) + BOUND) * (255 / (2 * BOUND))
     return np.asarray(np.rint(scaled).clip(0, 255), np.uint8)
 
@@ -131,8 +131,8 @@ def _stretched(height: int, width: int, size: int) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
-def _middle(picture: UInt8Array, size: int) -> UInt8Array:
-    """(2, h, w) -> (2, size, size)."""
+def middle(picture: UInt8Array, size: int) -> UInt8Array:
+    """The middle of a flow picture, its shorter side stretched to ``size * 8 / 7``: (2, h, w) -> (2, size, size)."""
     height, width = _stretched(picture.shape[1], picture.shape[2], size)
     top, left = (height - size) // 2, (width - size) // 2
     resized = [cv2.resize(axis, (width, height), interpolation=cv2.INTER_LINEAR) for axis in picture]

@@ -22,7 +22,7 @@ def build_graph(model: CoStGcn) -> FrameGraph:
     """One step of the network."""
     g = FrameGraph(model.config.graph.num_node)
     y = g.embed(model, g.streams(model))
-    first = len(model.config.memories) - len(model.layers)
+    first = len(model.config.sensor_memories)
     for index, (layer, A) in enumerate(zip(model.layers, model.adjacencies(), strict=True), start=first):
         y = _layer(g, index, layer, A, y)
     g.classify(model, y)
@@ -32,7 +32,7 @@ def build_graph(model: CoStGcn) -> FrameGraph:
 def _layer(g: FrameGraph, index: int, layer: CoLayer, A: Tensor, x: str) -> str:
     """One layer: output (N, V, C_out) of input ``x`` (N, V, C_in)."""
     c_out, past, name = layer.config.out_channels, layer.config.taps - 1, f"layer{index}"
-    entering = g.spatial(layer.gcn, A, layer.norm_spatial, x, name, output=f"entering.{index}")
+    entering = g.spatial(g.graph_product(layer.gcn, A, name), layer.norm_spatial, x, name, output=f"entering.{index}")
     g.output(entering, (N, g.nodes, c_out))
 
     assert layer.tcn.bias is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,6 +17,14 @@ from trainer.nets.network_config import LayerConfig
 N = "N"  # people at once: any number
 
 Array = NDArray[np.float64]
+
+
+class GraphProduct(NamedTuple):
+    """A graph convolution as two products: over the nodes, rows (node, partition), and over the channels."""
+
+    aggregation: str  # the tensor (V * P, V)
+    mixing: Array  # (P * C_in, C_out)
+    bias: Array  # (V, C_out)
 
 
 class FrameGraph(GraphBuilder):
@@ -62,10 +72,14 @@ class FrameGraph(GraphBuilder):
         weight, bias = array(model.fcn_out.weight).reshape(classes, c_in).T, array(model.fcn_out.bias)
         return self.linear(y, weight, bias, "output.fcn", output)
 
+    def graph_product(self, conv: GraphConv, A: Tensor, name: str) -> GraphProduct:
+        """A graph convolution whose adjacency ``A`` (P, V, V) is fixed."""
+        aggregation, mixing, bias = (array(part) for part in conv.matrices(A))
+        return GraphProduct(self.weight(f"{name}.aggregation", aggregation), mixing, bias)
+
     def graph_conv(
         self,
-        conv: GraphConv,
-        A: Tensor,
+        conv: GraphProduct,
         x: str,
         name: str,
         *,
@@ -75,7 +89,7 @@ class FrameGraph(GraphBuilder):
         after: str = "",
         output: str = "",
     ) -> str:
-        """Frames (lead, V, C_in) -> (lead, V, C_out), as two products: over the nodes, over the channels.
+        """Frames (lead, V, C_in) -> (lead, V, C_out).
 
         Args:
             gain, shift: of what follows (C_out,), taken into the second product.
@@ -83,20 +97,19 @@ class FrameGraph(GraphBuilder):
             after: tensor that has to be written before the result is.
             output: name of the result.
         """
-        aggregation, mixing, bias = (array(part) for part in conv.matrices(A))
+        aggregation, mixing, bias = conv
         if gain is not None:
             mixing, bias = mixing * gain, bias * gain
         if shift is not None:
             bias = bias + shift
-        y = self.op("MatMul", (self.weight(f"{name}.aggregation", aggregation), x), f"{name}.aggregated")
+        y = self.op("MatMul", (aggregation, x), f"{name}.aggregated")
         # rows (node, partition) of C_in channels are, in memory, rows (node) of P * C_in channels
         y = self.reshape(y, (*lead, self.nodes, len(mixing)), f"{name}.partitions", after)
         return self.linear(y, mixing, bias, f"{name}.mixing", output)
 
     def spatial(
         self,
-        conv: GraphConv,
-        A: Tensor,
+        conv: GraphProduct,
         norm: FrameNorm | ChannelNorm,
         x: str,
         name: str,
@@ -108,9 +121,9 @@ class FrameGraph(GraphBuilder):
         last = output or f"{name}.spatial"
         if isinstance(norm, ChannelNorm):
             gain, shift = (array(part) for part in norm.folded())
-            y = self.graph_conv(conv, A, x, name, gain=gain, shift=shift, lead=lead)
+            y = self.graph_conv(conv, x, name, gain=gain, shift=shift, lead=lead)
         else:
-            y = self.frame_norm(self.graph_conv(conv, A, x, name, lead=lead), norm, f"{name}.norm")
+            y = self.frame_norm(self.graph_conv(conv, x, name, lead=lead), norm, f"{name}.norm")
         return self.relu(y, last)
 
     def shortcut(self, residual: PointwiseNorm | None, x: str, name: str) -> str:
@@ -130,16 +143,38 @@ class FrameGraph(GraphBuilder):
         if config.residual == "none":
             return self.relu(y, f"{name}.out")
         shape = (N, self.nodes, config.in_channels)
-        skipped = self.input(f"residual_leaving.{index}", shape) if config.residual_delay else x
-        joined = self.op("Add", (y, self.shortcut(residual, skipped, name)), f"{name}.joined")
-        if config.residual_delay:
-            # the same memory as the frame that leaves: read into ``joined`` first
-            entering = self.reshape(x, (-1, *shape[1:]), f"residual_entering.{index}", after=joined)
-            self.output(entering, shape)
-        if {x, y} <= self._never_negative and residual is None:
-            self._never_negative.add(joined)  # a sum of two ReLUs needs no third
-            return joined
+        if not config.residual_delay:
+            return self.add_relu(y, self.shortcut(residual, x, name), name)
+        leaving = self.input(f"residual_leaving.{index}", shape)
+        if x in self._never_negative:
+            self._never_negative.add(leaving)
+        out = self.add_relu(y, self.shortcut(residual, leaving, name), name)
+        # the same memory as the frame that leaves: read into the sum first
+        self.output(self.reshape(x, (-1, *shape[1:]), f"residual_entering.{index}", after=f"{name}.joined"), shape)
+        return out
+
+    def add_relu(self, y: str, skipped: str, name: str) -> str:
+        """``relu(y + skipped)``; a sum of two ReLUs needs no third."""
+        joined = self.op("Add", (y, skipped), f"{name}.joined")
+        if {y, skipped} <= self._never_negative:
+            self._never_negative.add(joined)
         return self.relu(joined, f"{name}.out")
+
+    def convolve(
+        self, x: str, weight: Array, bias: Array, name: str, *, pads: tuple[int, int, int, int], stride: int = 1
+    ) -> str:
+        """A convolution along time and nodes, frames (L, N, V, C_in) -> (L', N, V', C_out).
+
+        Args:
+            weight: (C_out, C_in, frames, nodes); bias (C_out,).
+            pads: zeros before, in time and nodes, and after.
+            stride: of time.
+        """
+        y = self.op("Transpose", (x,), f"{name}.by_channel", perm=(1, 3, 0, 2))  # (N, C, L, V)
+        parameters = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
+        kernel = weight.shape[2:]
+        y = self.op("Conv", (y, *parameters), name, kernel_shape=kernel, strides=(stride, 1), pads=pads)
+        return self.op("Transpose", (y,), f"{name}.by_frame", perm=(2, 0, 3, 1))
 
     def relu(self, x: str, name: str) -> str:
         """ReLU, left out where nothing is negative."""

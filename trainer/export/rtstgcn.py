@@ -85,7 +85,8 @@ def _layer(g: FrameGraph, index: int, layer: Layer, A: Tensor, x: str) -> str:
 
     # A BatchNorm after the sum: its gain goes into the frames that are summed, its shift is added once
     gain = array(norm.folded()[0]) if isinstance(norm, ChannelNorm) else None
-    entering = g.graph_conv(layer, A, x, name, gain=gain, after=remaining, output=f"entering.{index}")
+    product = g.graph_product(layer, A, name)
+    entering = g.graph_conv(product, x, name, gain=gain, after=remaining, output=f"entering.{index}")
     total = sums.total(g, index, remaining, entering, shape)
 
     if isinstance(norm, FrameNorm):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.nets.layers import Normalization, pointwise
-from trainer.nets.network_config import LayerConfig, NetworkConfig
+from trainer.nets.network_config import LayerConfig
 from trainer.nets.stgcn import SlidingWindow, StgcnLayer
 
 EMBEDDING = 4  # the embeddings of C have a quarter of the output channels
@@ -51,12 +51,13 @@ class AdaptiveGraphConv(nn.Module):
         scores = torch.einsum("blvpe,blwpe->bpvw", theta, phi) / (self.embedded * L)
         return scores.softmax(dim=2)
 
-    def macs(self, frames: int) -> int:
-        """Multiplications over a window of ``frames``."""
+    @property
+    def macs(self) -> int:
+        """Multiplications a frame."""
         P, V = self.partitions, self.nodes
         c_in, c_out = self.conv.in_channels, self.conv.out_channels // P
         embeddings = 2 * V * c_in * P * self.embedded + P * V * V * self.embedded
-        return frames * (P * V * c_in * c_out + P * V * V * c_out + embeddings)
+        return P * V * c_in * c_out + P * V * V * c_out + embeddings
 
 
 class Attention(nn.Module):
@@ -86,32 +87,24 @@ class AagcnLayer(StgcnLayer):
     def __init__(self, config: LayerConfig, A: Tensor, normalization: Normalization) -> None:
         adaptive = AdaptiveGraphConv(config.in_channels, config.out_channels, A)
         super().__init__(config, adaptive, A.shape[1], normalization)
-        self.graph_macs = adaptive.macs
         self.attention = Attention(config.out_channels, A.shape[1])
+
+    @property
+    def adaptive_conv(self) -> AdaptiveGraphConv:
+        """The graph convolution, typed."""
+        assert isinstance(self.gcn, AdaptiveGraphConv)
+        return self.gcn
 
     def _spatial(self, x: Tensor, A: Tensor) -> Tensor:
         out: Tensor = self.attention(super()._spatial(x, A))
         return out
 
+    def _spatial_macs(self) -> int:
+        return self.adaptive_conv.macs
+
 
 class Aagcn(SlidingWindow):
     """The network on one stream (joints; bones and motion are data: trainer.data.augment)."""
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__(config)
-        self.gcn_networks = nn.ModuleList(AagcnLayer(layer, self.A, config.normalization) for layer in config.layers)
-
-    def classify_window(self, x: Tensor) -> Tensor:
-        for layer in self.gcn_networks:
-            x = layer(x, self.A)
-        return self._classify(x.mean(1))
-
-    @property
-    def macs(self) -> int:
-        frames, total = self.window, self._outer_macs
-        total += (self.window - 1) * self.config.graph.num_node * self.fcn_in.weight.numel()
-        for layer in self.gcn_networks:
-            assert isinstance(layer, AagcnLayer)
-            total += layer.graph_macs(frames) + layer.macs(frames)
-            frames = -(-frames // layer.config.dilation)
-        return total
+    def _layer(self, config: LayerConfig) -> AagcnLayer:
+        return AagcnLayer(config, self.A, self.config.normalization)

@@ -52,6 +52,12 @@ class FrameShift(nn.Module):
         whole = tau.detach().floor().clamp(max=max(0, self.reach - 1)).long()
         return whole, tau - whole
 
+    def kernel(self) -> Tensor:
+        """The shift as weights of the frames ``reach`` … 0 back, (reach + 1, C): two of each channel's are not zero."""
+        whole, share = self.taps()
+        back = torch.arange(self.reach, -1, -1, device=share.device)[:, None]
+        return (back == whole) * (1 - share) + (back == whole + 1) * share
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, V, C) -> same."""
         padded = F.pad(x, (0, 0, 0, 0, self.reach, 0))

@@ -64,11 +64,16 @@ class StgcnLayer(nn.Module):
         return F.relu(self.norm_spatial(self.gcn(x, A)))
 
     def macs(self, frames: int) -> int:
-        """Multiplications of the temporal and residual convolutions over a window of ``frames`` inputs."""
+        """Multiplications over a window of ``frames`` inputs."""
         c, V = self.config, self.nodes
         shorter = -(-frames // c.dilation)
         skipped = c.in_channels * c.out_channels if c.residual == "conv" else 0
-        return shorter * V * (c.taps * c.out_channels**2 + skipped)
+        return frames * self._spatial_macs() + shorter * V * (c.taps * c.out_channels**2 + skipped)
+
+    def _spatial_macs(self) -> int:
+        """Multiplications within one frame."""
+        c, P, V = self.config, self.graph_conv.partitions, self.nodes
+        return P * V * V * c.in_channels + P * V * c.in_channels * c.out_channels
 
 
 class WindowState(NamedTuple):
@@ -80,17 +85,26 @@ class WindowState(NamedTuple):
 
 
 class SlidingWindow(FrameNetwork):
-    """A network that looks at one window at a time: ``classify_window``, and the two ways to run it."""
+    """A network that looks at one window at a time, and the two ways to run it; ``_layer`` says what it is made of."""
 
     skips = True
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.window = config.window
+        self.gcn_networks = nn.ModuleList(self._layer(layer) for layer in config.layers)
 
-    def classify_window(self, x: Tensor) -> Tensor:
-        """Embedded windows (B, window, V, C) -> logits (B, classes)."""
+    def _layer(self, config: LayerConfig) -> StgcnLayer:
         raise NotImplementedError
+
+    @property
+    def layers(self) -> list[StgcnLayer]:
+        """The layers, typed."""
+        return [layer for layer in self.gcn_networks if isinstance(layer, StgcnLayer)]
+
+    def adjacencies(self) -> list[Tensor]:
+        """The adjacency that each layer is given."""
+        return [self.A] * len(self.layers)
 
     def forward(self, x: Tensor, every: int = 1) -> Tensor:
         """Whole trials (N, C, L, V) -> logits (N, classes, L), each from the window that ends there.
@@ -111,7 +125,10 @@ class SlidingWindow(FrameNetwork):
 
     def _logits(self, windows: Tensor) -> Tensor:
         """Scaled windows (B, window, V, C) -> logits (B, classes)."""
-        return self.classify_window(self._embed(windows))
+        y = self._embed(windows)
+        for layer, A in zip(self.layers, self.adjacencies(), strict=True):
+            y = layer(y, A)
+        return self._classify(y.mean(1))
 
     def initial_state(self, N: int = 1) -> WindowState:
         """Memory before the first frame."""
@@ -143,13 +160,21 @@ class SlidingWindow(FrameNetwork):
         kept = sum(frame.numel() for memory in self._sensor_memory(1) for part in memory for frame in part)
         return (self.window - 1) * self.config.graph.num_node * self.stream_channels + kept
 
+    @property
+    def macs(self) -> int:
+        frames, total = self.window, self._outer_macs
+        total += (self.window - 1) * self.config.graph.num_node * self.fcn_in.weight.numel()
+        for layer in self.layers:
+            total += layer.macs(frames)
+            frames = -(-frames // layer.config.dilation)
+        return total
+
 
 class StGcn(SlidingWindow):
     """The network, with a learnt importance of every edge in every layer."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        self.gcn_networks = nn.ModuleList(self._layer(layer) for layer in config.layers)
         count = len(config.layers) if config.edge_importance else 0
         self.edge_importance = nn.ParameterList(torch.ones_like(self.A) for _ in range(count))
 
@@ -157,27 +182,7 @@ class StGcn(SlidingWindow):
         gcn = GraphConv(config.in_channels, config.out_channels, self.A, edge_importance=False)
         return StgcnLayer(config, gcn, self.config.graph.num_node, self.config.normalization)
 
-    @property
-    def layers(self) -> list[StgcnLayer]:
-        """The layers, typed."""
-        return [layer for layer in self.gcn_networks if isinstance(layer, StgcnLayer)]
-
     def adjacencies(self) -> list[Tensor]:
-        """The adjacency that each layer sees."""
         if not len(self.edge_importance):
-            return [self.A] * len(self.layers)
+            return super().adjacencies()
         return [self.A * importance for importance in self.edge_importance]
-
-    def classify_window(self, x: Tensor) -> Tensor:
-        for layer, A in zip(self.layers, self.adjacencies(), strict=True):
-            x = layer(x, A)
-        return self._classify(x.mean(1))
-
-    @property
-    def macs(self) -> int:
-        frames, total = self.window, 0
-        for layer in self.layers:
-            total += frames * self._graph_conv_macs(layer.config.in_channels, layer.config.out_channels)
-            total += layer.macs(frames)
-            frames = -(-frames // layer.config.dilation)
-        return total + self._outer_macs + (self.window - 1) * self.config.graph.num_node * self.fcn_in.weight.numel()
