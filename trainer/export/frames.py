@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.export.builder import Dim, GraphBuilder
 from trainer.export.sensors import SensorGraph
@@ -55,8 +55,7 @@ class FrameGraph(GraphBuilder):
             y = self.affine(y, gain, shift, "embedded")
         elif isinstance(model.norm_in, FrameNorm):
             y = self.frame_norm(y, model.norm_in, "embedded.norm")
-        assert model.fcn_in.bias is not None
-        return self.linear(y, array(model.fcn_in.weight).reshape(-1, c_in).T, array(model.fcn_in.bias), "embedded.fcn")
+        return self.pointwise(model.fcn_in, y, "embedded.fcn")
 
     def classify(self, model: FrameNetwork, y: str, axes: tuple[int, ...] = (1,)) -> None:
         """Frames, averaged over ``axes`` (their nodes, perhaps their time) -> the output ``logits`` (N, classes)."""
@@ -66,11 +65,8 @@ class FrameGraph(GraphBuilder):
         self, model: FrameNetwork, y: str, axes: tuple[int, ...] = (1,), keepdims: int = 0, output: str = ""
     ) -> str:
         """Frames, averaged over ``axes``, classified; with ``keepdims`` those axes stay, of size 1."""
-        classes, c_in = model.fcn_out.weight.shape[:2]
         y = self.op("ReduceMean", (y,), "output.pool", axes=axes, keepdims=keepdims)
-        assert model.fcn_out.bias is not None
-        weight, bias = array(model.fcn_out.weight).reshape(classes, c_in).T, array(model.fcn_out.bias)
-        return self.linear(y, weight, bias, "output.fcn", output)
+        return self.pointwise(model.fcn_out, y, "output.fcn", output=output)
 
     def graph_product(self, conv: GraphConv, A: Tensor, name: str) -> GraphProduct:
         """A graph convolution whose adjacency ``A`` (P, V, V) is fixed."""
@@ -197,6 +193,23 @@ class FrameGraph(GraphBuilder):
         if (offset != 0).any():
             x = self.op("Add", (x, self.weight(f"{name}.offset", offset)), f"{name}.shifted")
         return x
+
+    def pointwise(
+        self,
+        layer: nn.Conv2d | nn.Linear,
+        x: str,
+        name: str,
+        *,
+        gain: Array | None = None,
+        shift: Array | None = None,
+        output: str = "",
+    ) -> str:
+        """A 1x1 convolution or linear layer of the last axis, with ``gain`` and ``shift`` of what follows it."""
+        assert layer.bias is not None
+        weight, bias = array(layer.weight).reshape(len(layer.weight), -1).T, array(layer.bias)
+        if gain is not None:
+            weight, bias = weight * gain, bias * gain
+        return self.linear(x, weight, bias if shift is None else bias + shift, name, output)
 
     def linear(self, x: str, weight: Array, bias: Array | None, name: str, output: str = "") -> str:
         """``x @ weight + bias`` on the last axis."""

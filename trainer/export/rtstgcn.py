@@ -52,10 +52,7 @@ def _with_lifts(g: FrameGraph, model: RtStgcn, logits: str, streams: str) -> str
     y = g.op("Slice", (streams, *parts), "lifts")
     for index, layer in enumerate(model.lift_head):
         name = f"lifts.{index}"
-        if isinstance(layer, nn.Linear):
-            y = g.linear(y, array(layer.weight).T, array(layer.bias), name)
-        else:
-            y = g.op("Relu", (y,), name)
+        y = g.pointwise(layer, y, name) if isinstance(layer, nn.Linear) else g.relu(y, name)
     return g.op("Add", (logits, y), "lifts.logits")
 
 

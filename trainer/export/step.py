@@ -11,14 +11,15 @@ from edge_runtime.errors import InputError
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import Provenance, RtStgcnLayer, RtStgcnMetadata
 from edge_runtime.streams import RtStgcnBatch
-from trainer.export import costgcn, rtstgcn, stgcn
+from trainer.export import costgcn, rtstgcn, shiftgcn, stgcn
 from trainer.export.frames import FrameGraph
 from trainer.export.write import relative_error, write_model
 from trainer.nets.costgcn import CoStGcn
 from trainer.nets.network import FrameNetwork, GraphNetwork
 from trainer.nets.network_config import LayerConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
-from trainer.nets.stgcn import StGcn
+from trainer.nets.shiftgcn import ShiftGcn, ShiftLayer
+from trainer.nets.stgcn import SlidingWindow
 
 # Receptive fields compared with torch before a file is written: sums are renewed twice in three. A learnt kernel's
 # window is whole after one, and at 69 taps each step is twenty times as dear.
@@ -29,7 +30,7 @@ PARITY_STEPS = 50  # and steps more
 def export_rtstgcn(
     model: GraphNetwork, out: str | Path, name: str = "rtstgcn", provenance: Provenance | None = None
 ) -> float:
-    """Write the step graph of an RT-ST-GCN, CoST-GCN or ST-GCN (its eval form) after comparing it with torch.
+    """Write the step graph of a graph network that sees no future (its eval form) after comparing it with torch.
 
     Args:
         out: file to write.
@@ -61,11 +62,17 @@ def build_graph(model: GraphNetwork) -> tuple[FrameGraph, tuple[RtStgcnLayer, ..
         case CoStGcn():
             sums, windows = _sensor_memory(model), tuple(_windowed(layer) for layer in model.config.layers)
             return costgcn.build_graph(model), sums + windows
-        case StGcn():
+        case ShiftGcn():
+            shifts = tuple(window for layer in model.layers for window in _shifting(layer))
+            return shiftgcn.build_graph(model), _sensor_memory(model) + shifts
+        case SlidingWindow():
             channels = model.stream_channels
             window = RtStgcnLayer(channels, channels, model.window, dilation=1, memory="window")
             return stgcn.build_graph(model), (*_sensor_memory(model), window)
-    raise InputError(f"{type(model).__name__} has no step graph; RT-ST-GCN, CoST-GCN and ST-GCN have one")
+    raise InputError(
+        f"{type(model).__name__} has no step graph: it labels recordings, looking {model.look_ahead} frames ahead; "
+        "docs/networks.md says which networks stream"
+    )
 
 
 def _summing(layer: LayerConfig) -> RtStgcnLayer:
@@ -76,6 +83,12 @@ def _windowed(layer: LayerConfig) -> RtStgcnLayer:
     return RtStgcnLayer(
         layer.in_channels, layer.out_channels, layer.taps, layer.dilation, layer.residual_delay, memory="window"
     )
+
+
+def _shifting(layer: ShiftLayer) -> tuple[RtStgcnLayer, ...]:
+    """The frames that a layer's two shifts reach back to."""
+    c_in, c_out, frames = layer.config.in_channels, layer.config.out_channels, 1 + layer.past_in.reach
+    return tuple(RtStgcnLayer(c, c_out, frames, dilation=1, memory="window") for c in (c_in, c_out))
 
 
 def _sensor_memory(model: FrameNetwork) -> tuple[RtStgcnLayer, ...]:

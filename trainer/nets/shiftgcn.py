@@ -102,7 +102,7 @@ class ShiftLayer(nn.Module):
         self.mix_time = nn.Conv2d(c_out, c_out, 1)
         self.norm_temporal = frame_norm(normalization, c_out, nodes)
         self.dropout = nn.Dropout(config.dropout)
-        self.down = PointwiseNorm(c_in, c_out, nodes, normalization) if c_in != c_out else nn.Identity()
+        self.down = PointwiseNorm(c_in, c_out, nodes, normalization) if c_in != c_out else None
         self.residual: PointwiseNorm | None = None
         if config.residual == "conv":
             self.residual = PointwiseNorm(c_in, c_out, nodes, normalization)
@@ -111,7 +111,7 @@ class ShiftLayer(nn.Module):
         """(..., V, C_in) -> (..., V, C_out), each frame on its own."""
         y = self.shift_in(x) * (torch.tanh(self.mask) + 1)
         y = self.norm_spatial(self.shift_out(pointwise(self.mix, y)))
-        return F.relu(y + self.down(x))
+        return F.relu(y + (x if self.down is None else self.down(x)))
 
     def join(self, y: Tensor, x: Tensor) -> Tensor:
         """What came through time, and the layer's input."""

@@ -14,9 +14,11 @@ from edge_runtime.models.metadata import Graph, RtStgcnMetadata
 from edge_runtime.streams import RtStgcnBatch
 from tests.trainer.published import relative_error
 from trainer.export import ParityError, export_rtstgcn, stgcn
+from trainer.nets.aagcn import Aagcn
 from trainer.nets.costgcn import CoStGcn
+from trainer.nets.mstcn import MsTcn
 from trainer.nets.network import FrameNetwork
-from trainer.nets.network_config import LayerConfig, NetworkConfig
+from trainer.nets.network_config import LayerConfig, MultiStageConfig, NetworkConfig
 from trainer.nets.sensors import SensorConfig
 from trainer.nets.shiftgcn import ShiftGcn
 from trainer.nets.stgcn import StGcn
@@ -29,14 +31,23 @@ CONTINUAL = (
     LayerConfig(8, 8, 1, 1, "none"),
 )
 STRIDED = (LayerConfig(6, 6, 3), LayerConfig(6, 8, 5, 2, "conv"), LayerConfig(8, 8, 4, 1, "none"))
+SENSORS = SensorConfig(100.0, 200.0, 5, lift_windows=(3, 8))
 NETWORKS: dict[str, tuple[type[FrameNetwork], tuple[LayerConfig, ...], dict[str, Any]]] = {
     "CoST-GCN": (CoStGcn, CONTINUAL, {}),
     "CoST-GCN, BatchNorm": (CoStGcn, CONTINUAL, {"normalization": "BatchNorm", "edge_importance": False}),
-    "CoST-GCN, sensors": (CoStGcn, CONTINUAL, {"sensors": SensorConfig(100.0, 200.0, 5, lift_windows=(3, 8))}),
+    "CoST-GCN, sensors": (CoStGcn, CONTINUAL, {"sensors": SENSORS}),
     "ST-GCN": (StGcn, STRIDED, {"window": 9}),
     "ST-GCN, BatchNorm": (StGcn, STRIDED, {"window": 8, "normalization": "BatchNorm", "edge_importance": False}),
     "ST-GCN, one frame": (StGcn, STRIDED, {"window": 1}),
-    "ST-GCN, sensors": (StGcn, STRIDED, {"window": 4, "sensors": SensorConfig(100.0, 200.0, 5, lift_windows=(3, 8))}),
+    "ST-GCN, sensors": (StGcn, STRIDED, {"window": 4, "sensors": SENSORS}),
+    "AAGCN": (Aagcn, STRIDED, {"window": 9}),
+    "AAGCN, BatchNorm": (Aagcn, STRIDED, {"window": 8, "normalization": "BatchNorm"}),
+    "AAGCN, one frame": (Aagcn, STRIDED, {"window": 1}),
+    "AAGCN, sensors": (Aagcn, STRIDED, {"window": 4, "sensors": SENSORS}),
+    "Shift-GCN": (ShiftGcn, STRIDED, {}),
+    "Shift-GCN, BatchNorm": (ShiftGcn, STRIDED, {"normalization": "BatchNorm"}),
+    "Shift-GCN, one frame": (ShiftGcn, (LayerConfig(6, 8, 1, residual="conv"), LayerConfig(8, 8, 1)), {}),
+    "Shift-GCN, sensors": (ShiftGcn, STRIDED, {"sensors": SENSORS}),
 }
 
 
@@ -82,6 +93,6 @@ def test_a_mismatch_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: 
 
 
 def test_a_network_without_a_step_graph_says_so(tmp_path: Path) -> None:
-    model = ShiftGcn(NetworkConfig(6, GRAPH, LABELS, STRIDED))
-    with pytest.raises(InputError, match="ShiftGcn has no step graph"):
+    model = MsTcn(MultiStageConfig(6, GRAPH, LABELS, stages=2, layers=3, filters=8))
+    with pytest.raises(InputError, match="MsTcn has no step graph: it labels recordings, looking 14 frames ahead"):
         export_rtstgcn(model, tmp_path / "net.onnx")
