@@ -42,8 +42,8 @@ def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True
         "--skeleton", metavar="FILE|-", help="joints or sensors: .npy (C, L, V[, M]), .csv, or - for stdin"
     )
     one.add_argument("--demo", action="store_true", help="a generated person doing one action after another")
-    group.add_argument("--loop", action="store_true", help="a video or folder from its start again, until told to stop")
-    group.add_argument("--live", action="store_true", help="a video or folder as a camera would send it, in its time")
+    group.add_argument("--loop", action="store_true", help="video, folder or demo from its start again, until told to stop")
+    group.add_argument("--live", action="store_true", help="video, folder or demo as a camera would send it, in its time")
     group.add_argument("--list-cameras", action=_ListCameras, help="print this machine's cameras and leave")
     group.add_argument("--rate", metavar="HZ", type=float, help="of pictures or samples without a clock of their own")
     group.add_argument("--size", metavar="WxH", type=_size, help="ask this of the camera")
@@ -89,7 +89,7 @@ def _open(options: argparse.Namespace, model_fps: float) -> Source:
         return LiveSource(source) if options.live else source
     for name in ("loop", "live"):
         if getattr(options, name):
-            raise InputError(f"--{name} is for a file: give it with --video FILE or --images DIR")
+            raise InputError(f"--{name} is for a recording: give it with --video FILE, --images DIR or --demo")
     connect = _live(options)
     if connect is not None:
         return SupervisedSource(connect, Patience(give_up_after_s=options.give_up_after))
@@ -97,17 +97,17 @@ def _open(options: argparse.Namespace, model_fps: float) -> Source:
         return MjpegSource()
     if options.skeleton is not None:
         return open_skeleton(options.skeleton, options.rate, model_fps)
-    if options.demo:
-        return DemoSource()
     raise InputError("no source: give one of --camera, --video, --rtsp, --gstreamer, --images, --skeleton, --demo")
 
 
 def _recording(options: argparse.Namespace, model_fps: float) -> Callable[[], Source] | None:
-    """How to open the pictures on disk that were named; None where there are none."""
+    """How to open the recording that was named (the demo is one, made as it is read); None where there is none."""
     if options.video is not None and str(options.video) != "-":
         return lambda: VideoSource(options.video)
     if options.images is not None:
         return lambda: ImagesSource(options.images, options.rate or model_fps)
+    if options.demo:
+        return DemoSource
     return None
 
 

@@ -121,20 +121,21 @@ def test_a_frame_that_is_not_due_is_waited_for_until_interrupted() -> None:
     assert found == [None]
 
 
-def test_the_options_make_of_a_file_what_they_say(tmp_path: Path) -> None:
+def test_the_options_make_of_a_recording_what_they_say(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", 2)
     for options, kind, live in (
         (["--loop"], LoopedSource, False),
         (["--live"], LiveSource, True),
         (["--loop", "--live"], LiveSource, True),
     ):
-        with open_source(parse("--video", video, *options), 30.0) as source:
-            assert isinstance(source, kind)
-            assert source.info.live is live
+        for recording in (["--video", str(video)], ["--demo"]):
+            with open_source(parse(*recording, *options), 30.0) as source:
+                assert isinstance(source, kind)
+                assert source.info.live is live
 
 
 @pytest.mark.parametrize("option", ["--loop", "--live"])
-@pytest.mark.parametrize("source", [["--camera", "0"], ["--video", "-"], ["--demo"], ["--skeleton", "a.npy"]])
-def test_they_are_for_files_of_pictures(option: str, source: list[str]) -> None:
-    with pytest.raises(InputError, match=f"{option} is for a file"):
+@pytest.mark.parametrize("source", [["--camera", "0"], ["--video", "-"], ["--skeleton", "a.npy"]])
+def test_they_are_for_recorded_pictures(option: str, source: list[str]) -> None:
+    with pytest.raises(InputError, match=f"{option} is for a recording"):
         open_source(parse(*source, option), 30.0)
