@@ -14,7 +14,7 @@ import onnx
 
 from edge_runtime.models.metadata import RtStgcnLayer
 from tests.edge_runtime.sources.clips import write_video
-from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe
+from tests.edge_runtime.streams.small_models import LAYERS, SmallGcn, SmallImfe, SmallLstr
 from tests.fuzz.mutate import damage, damage_text
 
 _BUDGETS = """\
@@ -47,6 +47,7 @@ class Healthy:
     """Paths of good files, made once a process."""
 
     imfe: Path
+    heads: tuple[Path, ...]
     skeleton: Path
     clips: tuple[Path, ...]
     npy: Path
@@ -58,7 +59,10 @@ def make(folder: Path) -> Healthy:
     imfe = SmallImfe.make().save(folder / "imfe.onnx")
     layers = (RtStgcnLayer(7, 6, taps=4, dilation=1), RtStgcnLayer(6, 6, taps=3, dilation=2))
     head = SmallGcn.make(layers, nodes=6, in_channels=7)
-    replace(head, metadata=replace(head.metadata, source="regions", fps=5.0)).save(folder / "rtstgcn.onnx")
+    heads = (
+        replace(head, metadata=replace(head.metadata, source="regions", fps=5.0)).save(folder / "rtstgcn.onnx"),
+        SmallLstr.make().save(folder / "lstr.onnx"),
+    )
     skeleton = SmallGcn.make(LAYERS).save(folder / "skeleton.onnx")
     clips = (
         write_video(folder / "a.mp4", 8),
@@ -72,7 +76,7 @@ def make(folder: Path) -> Healthy:
     table = "\n".join(",".join(f"{value:.4f}" for value in row) for row in rows)
     (folder / "s.csv").write_text(f"{header}\n{table}\n")
     (folder / "budgets.toml").write_text(_BUDGETS)
-    return Healthy(imfe, skeleton, clips, folder / "s.npy", folder / "s.csv", folder / "budgets.toml")
+    return Healthy(imfe, heads, skeleton, clips, folder / "s.npy", folder / "s.csv", folder / "budgets.toml")
 
 
 Case = Callable[[Healthy, Path, random.Random], list[str]]
@@ -86,14 +90,14 @@ def _short(*arguments: object) -> list[str]:
 def model(healthy: Healthy, folder: Path, chance: random.Random) -> list[str]:
     """A model file: bytes, or a well-formed graph that is wrong."""
     broken = folder / "imfe.onnx"
-    which = chance.choice((healthy.imfe, healthy.imfe.with_name("rtstgcn.onnx"), healthy.skeleton))
+    which = chance.choice((healthy.imfe, *healthy.heads, healthy.skeleton))
     data = which.read_bytes()
     broken.write_bytes(damage(data, chance) if chance.random() < 0.5 else _rewire(data, chance))
     if which == healthy.skeleton:
         return _short("--skeleton", healthy.npy, "--rate", 30, "--model", broken)
     source = ("--video", healthy.clips[1], "--max-frames", 8)
     if which == healthy.imfe:
-        return _short(*source, "--model", broken, "--head", healthy.imfe.with_name("rtstgcn.onnx"))
+        return _short(*source, "--model", broken, "--head", chance.choice(healthy.heads))
     return _short(*source, "--model", healthy.imfe, "--head", broken)
 
 
