@@ -26,13 +26,15 @@ from trainer.nets.network_config import LayerConfig, NetworkConfig
 class NodeShift(nn.Module):
     """Channel c of node v from node ``v + direction * c`` (mod V), (..., V, C) -> same."""
 
+    source: Tensor  # the node that each channel comes from, (V, C)
     index: Tensor
 
     def __init__(self, channels: int, nodes: int, direction: int) -> None:
         super().__init__()
         node, channel = torch.arange(nodes)[:, None], torch.arange(channels)
-        index = (node + direction * channel) % nodes * channels + channel  # into (V * C)
-        self.register_buffer("index", index.flatten(), persistent=False)
+        source = (node + direction * channel) % nodes
+        self.register_buffer("source", source, persistent=False)
+        self.register_buffer("index", (source * channels + channel).flatten(), persistent=False)  # into (V * C)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(-2).index_select(-1, self.index).view_as(x)

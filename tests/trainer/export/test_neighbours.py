@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from edge_runtime.errors import InputError
 from edge_runtime.models.file import load_model
 from edge_runtime.models.metadata import Graph, RtStgcnMetadata
-from edge_runtime.streams import RtStgcnBatch
+from edge_runtime.streams import RtStgcnBatch, RtStgcnStream
 from tests.trainer.published import relative_error
 from trainer.export import ParityError, export_rtstgcn, stgcn
 from trainer.nets.aagcn import Aagcn
@@ -73,6 +74,24 @@ def test_the_device_computes_what_torch_computes(tmp_path: Path, name: str) -> N
         expected = model(x)
     found = RtStgcnBatch(tmp_path / "net.onnx", 3).steps(x.permute(2, 0, 1, 3).numpy())
     assert relative_error(torch.from_numpy(found).permute(1, 2, 0), expected) < 1e-4
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_people_come_and_go_without_touching_each_other(tmp_path: Path, name: str) -> None:
+    """Shows that a row of a batch is a stream of its own, and that one begun anew is bit for bit a new one."""
+    export_rtstgcn(network(name), tmp_path / "net.onnx")
+    x = torch.randn(40, 3, 6, 5, generator=torch.Generator().manual_seed(1)).numpy()  # (L, N, C, V)
+    batch = RtStgcnBatch(tmp_path / "net.onnx", 3)
+    batch.steps(x[:15])
+    batch.reset(1)
+    later = batch.steps(x[15:])
+    for person, begun in enumerate((0, 15, 0)):
+        stream = RtStgcnStream(tmp_path / "net.onnx")
+        alone = stream.steps(x[begun:, person])
+        assert np.abs(later[:, person] - alone[15 - begun :]).max() < 1e-5 * np.abs(alone).max()
+        stream.reset()
+        assert not stream.warm
+        np.testing.assert_array_equal(stream.steps(x[begun:, person]), alone)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
