@@ -40,7 +40,7 @@ from trainer.data.skeletons import open_split
 from trainer.engine.options import override
 from trainer.export import export_rtstgcn
 from trainer.nets.config import options_of, read_json
-from trainer.nets.family import build
+from trainer.nets.family import LAYERED, build
 from trainer.nets.network import FrameNetwork, GraphNetwork
 
 CONFIG = Path(__file__).with_suffix(".json")
@@ -51,7 +51,6 @@ SLOWER = 6  # 60 Hz -> 10 Hz
 UNITS = np.repeat(np.array([16384, 2000], np.float32), 3)[:, None, None]  # 1 g; 2000 counts of the gyroscope
 TIMED_FRAMES, ROUNDS = 100, 5
 Frames = npt.NDArray[np.float32]
-EXPORTED = ("rt-st-gcn", "co-st-gcn", "st-gcn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ def scores(entry: Entry, out: Path, data: Path, minutes: float) -> dict[str, Any
     if kept.is_file():
         return json.loads(kept.read_text())  # type: ignore[no-any-return]
     result: dict[str, Any] = fit(entry, out, data, minutes)
-    if entry.model in EXPORTED:
+    if entry.model in LAYERED:  # these see no future, and run on a device
         weights = "--checkpoint", out / "best.pt", "--labels", data / "all" / "actions.txt"
         command(trainer, "rtstgcn", "export", "--config", out / "config.json", *weights, "--out", out / "fp32.onnx")
         quantize(out / "fp32.onnx", out / "int8.onnx")
@@ -214,22 +213,13 @@ def network(entry: Entry) -> GraphNetwork:
 
 def runners(entry: Entry, net: GraphNetwork, folder: Path) -> dict[str, Callable[[Frames], object]]:
     """How the network runs over frames (L, C, V), by what runs it."""
-    if entry.model in EXPORTED:
+    if isinstance(net, FrameNetwork):
         files = [folder / f"{entry.folder}.{kind}.onnx" for kind in ("fp32", "int8")]
         export_rtstgcn(net, files[0])
         quantize(*files)
         streams = {file.suffixes[-2][1:]: RtStgcnStream(file) for file in files}
         return {kind: partial(RtStgcnStream.steps, stream) for kind, stream in streams.items()}
-    if isinstance(net, FrameNetwork):
-        return {"torch, a step a frame": partial(step_by_step, net)}
     return {"torch, whole recording": lambda x: net(torch.from_numpy(x).permute(1, 0, 2)[None])}
-
-
-def step_by_step(net: Any, x: Frames) -> None:
-    """Frame by frame in torch, from an empty memory."""
-    state = net.initial_state()
-    for frame in torch.from_numpy(x):
-        _, state = net.step(frame[None], state)
 
 
 def costs_table(out: Path, data: Path, minutes: float) -> Iterator[str]:

@@ -11,11 +11,13 @@ import torch
 from edge_runtime.models.metadata import Graph
 from trainer.export.step import build_graph, build_metadata
 from trainer.export.write import write_model
+from trainer.nets.aagcn import Aagcn
 from trainer.nets.costgcn import CoStGcn
 from trainer.nets.graph import load_graph
 from trainer.nets.network import FrameNetwork
 from trainer.nets.network_config import LayerConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
+from trainer.nets.shiftgcn import ShiftGcn
 from trainer.nets.stgcn import StGcn
 
 PKU_MMD = Path(__file__).parents[1] / "trainer" / "nets" / "skeletons" / "pku-mmd.json"  # 25 joints
@@ -39,6 +41,16 @@ def published_costgcn(gamma: int) -> CoStGcn:
 def published_stgcn() -> StGcn:
     """ST-GCN by sliding window over the published 50 frames, kernels of 9 taps."""
     return _random(StGcn(_published([9] * len(STRIDES))))
+
+
+def published_aagcn() -> Aagcn:
+    """AAGCN by sliding window, as ST-GCN."""
+    return _random(Aagcn(_published([9] * len(STRIDES))))
+
+
+def published_shiftgcn() -> ShiftGcn:
+    """Shift-GCN in the same geometry, shifts of up to 8 frames (16 where others have a stride) back."""
+    return _random(ShiftGcn(_published([9] * len(STRIDES))))
 
 
 def small_rtstgcn() -> RtStgcn:
@@ -79,5 +91,6 @@ def _random(network: Network) -> Network:
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter) * (parameter.std() if parameter.std() > 0 else 1))
+            varied = parameter.numel() > 1 and parameter.std() > 0
+            parameter.add_(0.2 * torch.randn_like(parameter) * (parameter.std() if varied else 1))
     return network.eval()

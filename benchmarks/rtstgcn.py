@@ -20,7 +20,14 @@ import onnxruntime as ort
 import torch
 
 from benchmarks.eager import AsPublished, OwnStep
-from benchmarks.networks import exported, published_costgcn, published_rtstgcn, published_stgcn
+from benchmarks.networks import (
+    exported,
+    published_aagcn,
+    published_costgcn,
+    published_rtstgcn,
+    published_shiftgcn,
+    published_stgcn,
+)
 from edge_runtime import RtStgcnBatch, RtStgcnStream
 from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.inspection import inspect
@@ -116,14 +123,16 @@ def neighbours(fp32: ModelFile, wide: ModelFile, folder: Path, blocks: int) -> N
             target,
         )
         costs(f"CoST-GCN, window {gamma}", theirs)
-    network = published_stgcn()
-    sliding = load_model(exported(network, folder / "stgcn.onnx"))
-    turns = in_blocks(stepper(RtStgcnStream(fp32)), stepper(RtStgcnStream(sliding)), max(blocks // 5, 4))
-    row(
-        f"ST-GCN over {network.window} frames / RT-ST-GCN ({turns.median_us[1] / BLOCK / 1e3:.1f} ms)",
-        f"{1 / turns.ratio[1]:.1f}x",
-    )
-    costs(f"ST-GCN over {network.window} frames", sliding)
+    few = max(blocks // 5, 4)
+    for name, network, count in (
+        ("Shift-GCN, shifts of 8 frames", published_shiftgcn(), blocks),
+        ("ST-GCN over 50 frames", published_stgcn(), few),
+        ("AAGCN over 50 frames", published_aagcn(), few),
+    ):
+        other = load_model(exported(network, folder / "other.onnx"))
+        turns = in_blocks(stepper(RtStgcnStream(fp32)), stepper(RtStgcnStream(other)), count)
+        row(f"{name} / RT-ST-GCN ({turns.median_us[1] / BLOCK / 1e3:.1f} ms)", f"{1 / turns.ratio[1]:.1f}x")
+        costs(name, other)
 
 
 def sizes(fp32: ModelFile, wide: ModelFile, int8: ModelFile) -> None:

@@ -116,8 +116,11 @@ class NetworkConfig:
         if min(taps) < 1:
             raise InputError(f"{options.path}: 'kernel' is smaller than 'stride', which leaves no frame to sum")
         residual = options.integers("residual", n, default=1, minimum=0)
-        # CoST-GCN's residual always waits for the middle of the window, as ST-GCN's does by its padding
-        delay = centred(taps, dilation) if options.network == "co-st-gcn" else residual_delays(options, taps, dilation)
+        delay: tuple[int, ...] = (0,) * n
+        if options.network == "rt-st-gcn":
+            delay = residual_delays(options, taps, dilation)
+        elif options.network == "co-st-gcn":  # always waits for the middle of the window, as ST-GCN does by its padding
+            delay = centred(taps, dilation)
         dropout = options.numbers("dropout", n, 0.0)
         layers = tuple(
             LayerConfig(
