@@ -99,8 +99,8 @@ class RtStgcnLayer:
     """One layer as the runtime's FIFOs see it: ``taps`` frames, ``dilation`` apart.
 
     ``memory`` is what it keeps of them. RT-ST-GCN's own layer keeps their ``sum``, whose cost does not depend on
-    ``taps``. A layer with a learnt temporal kernel (CoST-GCN; ST-GCN by sliding window, over raw input) has to see
-    the whole ``window`` at every step.
+    ``taps``. A layer with a learnt temporal kernel (CoST-GCN; Shift-GCN's shifts; ST-GCN and AAGCN, over raw input) has
+    to see the whole ``window`` at every step.
     """
 
     in_channels: int

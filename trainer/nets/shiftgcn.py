@@ -198,5 +198,5 @@ class ShiftGcn(FrameNetwork):
             c_in, c_out = layer.config.in_channels, layer.config.out_channels
             ones = [c_in * c_out, c_out * c_out]
             ones += [c_in * c_out] * ((c_in != c_out) + (layer.residual is not None))
-            total += V * (sum(ones) + c_in + 2 * c_out)  # the mask, and one interpolation a channel and shift
+            total += V * sum(ones)
         return total

@@ -127,7 +127,7 @@ def test_state_size_counts_what_a_stream_keeps(name: str) -> None:
 
 
 @pytest.mark.slow  # torch's counter imports its compiler first
-@pytest.mark.parametrize("name", ["co-st-gcn", "rt-st-gcn", "ms-gcn", "ms-tcn"])
+@pytest.mark.parametrize("name", ["co-st-gcn", "rt-st-gcn", "shift-gcn", "ms-gcn", "ms-tcn"])
 def test_macs_are_what_torch_counts(name: str) -> None:
     """Shows that ``macs`` is right for a frame of a long trial, by torch's count (which leaves out norms and sums)."""
     model = network(name).requires_grad_(False)
