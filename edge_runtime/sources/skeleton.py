@@ -215,16 +215,14 @@ class _Layout:
     def __init__(self, header: str, name: str) -> None:
         self._columns = [column.strip() for column in next(csv.reader([header]))]
         self._time = self._columns.index("t") if "t" in self._columns else None
-        parts = [column.rpartition(".") for column in self._columns if column != "t"]
-        nodes = list(dict.fromkeys(node for node, _, _ in parts))
-        channels = list(dict.fromkeys(channel for _, _, channel in parts))
-        named = {(channel, node) for node, _, channel in parts}
-        complete = {(channel, node) for channel in channels for node in nodes}
-        if not parts or "" in nodes or "" in channels or named != complete or len(parts) != len(named):
+        columns = [column for column in self._columns if column != "t"]
+        if slip := _slip(columns):
             raise InputError(
-                f"skeleton {name}: expected a header of NODE.CHANNEL columns, every node with the same channels "
-                f"(t,head.x,head.y,hand.x,hand.y), found {header[:80]!r}"
+                f"skeleton {name}: expected a header of NODE.CHANNEL columns, each once, every node with the same "
+                f"channels (t,head.x,head.y,hand.x,hand.y); found {slip}"
             )
+        nodes = list(dict.fromkeys(column.rpartition(".")[0] for column in columns))
+        channels = list(dict.fromkeys(column.rpartition(".")[2] for column in columns))
         where = {column: i for i, column in enumerate(self._columns)}
         self._order = np.array([[where[f"{node}.{channel}"] for node in nodes] for channel in channels])  # (C, V)
 
@@ -241,6 +239,21 @@ class _Layout:
         if t is not None and not math.isfinite(t):
             return "no time in column 't'"
         return t, row[self._order].astype(np.float32)
+
+
+def _slip(columns: Sequence[str]) -> str | None:
+    """Why columns are not every channel of every node once: the likeliest slip. None where they are."""
+    nodes_of: dict[str, list[str]] = {}  # by channel
+    for column in columns:
+        node, _, channel = column.rpartition(".")
+        if not (node and channel) or columns.count(column) > 1:
+            return repr(column[:40])
+        nodes_of.setdefault(channel, []).append(node)
+    if not nodes_of:
+        return "none"
+    rarest = min(nodes_of, key=lambda channel: len(nodes_of[channel]))
+    lacking = [node for nodes in nodes_of.values() for node in nodes if node not in nodes_of[rarest]]
+    return f"'{nodes_of[rarest][0]}.{rarest}' but no '{lacking[0]}.{rarest}'"[:80] if lacking else None
 
 
 def _reason(error: Exception, otherwise: str) -> str:

@@ -95,7 +95,9 @@ def test_csv_columns_are_named_and_may_stand_in_any_order(tmp_path):
         ("head.x,head.y\n", "no sample"),
         ("1,2,3\n4,5,6\n", "header of NODE.CHANNEL"),
         ("head.x,head.y,hand.x\n1,2,3\n", "every node with the same channels"),
-        ("head.x,head.x\n1,2\n", "header of NODE.CHANNEL"),
+        ("head.x,head.x\n1,2\n", "each once.*found 'head.x'"),
+        ("head.x,headx\n1,2\n", "found 'headx'"),
+        ("t,head.x,head.y,hand.x,hand.y,foot.x,foot.y,hand.yy\n0,1,2,3,4,5,6,7\n", "'hand.yy' but no 'head.yy'"),
         ("t\n1\n", "header of NODE.CHANNEL"),
     ],
 )
