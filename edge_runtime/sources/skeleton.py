@@ -21,6 +21,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -244,15 +245,17 @@ class _Layout:
 def _slip(columns: Sequence[str]) -> str | None:
     """Why columns are not every channel of every node once: the likeliest slip. None where they are."""
     nodes_of: dict[str, list[str]] = {}  # by channel
+    times = Counter(columns)
     for column in columns:
         node, _, channel = column.rpartition(".")
-        if not (node and channel) or columns.count(column) > 1:
+        if not (node and channel) or times[column] > 1:
             return repr(column[:40])
         nodes_of.setdefault(channel, []).append(node)
     if not nodes_of:
         return "none"
     rarest = min(nodes_of, key=lambda channel: len(nodes_of[channel]))
-    lacking = [node for nodes in nodes_of.values() for node in nodes if node not in nodes_of[rarest]]
+    having = set(nodes_of[rarest])
+    lacking = [node for nodes in nodes_of.values() for node in nodes if node not in having]
     return f"'{nodes_of[rarest][0]}.{rarest}' but no '{lacking[0]}.{rarest}'"[:80] if lacking else None
 
 
