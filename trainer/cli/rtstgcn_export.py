@@ -13,7 +13,8 @@ def add_parser(subparsers: Any, name: str) -> None:
     parser = subparsers.add_parser(
         name,
         help="configuration and checkpoint -> rtstgcn.onnx, compared with torch before it is written",
-        description="Export an RT-ST-GCN as a step graph for edge-run. Published configurations load as they are.",
+        description="Export a graph network that sees no future as a step graph for edge-run. Published configurations "
+        "load as they are.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="JSON configuration")
     parser.add_argument("--checkpoint", required=True, metavar="CKPT", help='{"model_state_dict": state dict}')
