@@ -38,14 +38,23 @@ class Models:
     @property
     def labels(self) -> tuple[str, ...]:
         """What they can recognise; nothing without a head."""
-        graph = self.main.metadata if self.head is None else self.head.metadata
-        return graph.labels if isinstance(graph, HeadMetadata) else ()
+        return self._naming.labels if self._naming else ()
+
+    @property
+    def background(self) -> str | None:
+        """The label that means that no action is going on; None where no label does."""
+        return self._naming.background if self._naming else None
 
     @property
     def delay(self) -> int:
         """Steps between the moment a result speaks of and the moment it is known."""
-        graph = self.main.metadata if self.head is None else self.head.metadata
-        return graph.delay if isinstance(graph, HeadMetadata) else 0
+        return self._naming.delay if self._naming else 0
+
+    @property
+    def _naming(self) -> HeadMetadata | None:
+        """Of the network that names actions; None where none does."""
+        metadata = (self.head or self.main).metadata
+        return metadata if isinstance(metadata, HeadMetadata) else None
 
     def described(self) -> dict[str, Any]:
         """What the start event says of them, by role."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def add_parser(subparsers: Any, name: str) -> None:
     parser.add_argument("--clips", required=True, type=Path, metavar="DIR|CSV", help="labelled clips")
     parser.add_argument("--root", type=Path, metavar="DIR", help="what the paths of the list are relative to")
     parser.add_argument("--groups", metavar="G,...", help="score these groups instead of what split.json holds out")
-    parser.add_argument("--background", default="none", metavar="LABEL", help="left out of the scores (%(default)s)")
+    parser.add_argument("--background", metavar="LABEL", help="left out of the scores (default: the models' own)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write clips.csv and confusion.png there")
     parser.set_defaults(run=run)
 
@@ -38,24 +39,25 @@ def run(args: argparse.Namespace) -> None:
     from trainer.engine.imfe_streamed import accuracy, name_clip
 
     clips = find_clips(args.clips, args.root)
+    chosen_groups = [args.groups.split(",") if args.groups else held_out(folder) for folder in args.models]
+    background = args.background or own_background(args.models)
     named: list[Named] = []
-    for folder in args.models:
-        groups = args.groups.split(",") if args.groups else held_out(folder)
-        chosen = [clip for clip in split_by_group(clips, groups)[1] if clip.label != args.background]
+    for folder, groups in zip(args.models, chosen_groups, strict=True):
+        chosen = [clip for clip in split_by_group(clips, groups)[1] if clip.label != background]
         if not chosen:
             raise InputError(f"{folder}: no clip of an action in groups {', '.join(groups)}")
         here = [name_clip(clip, folder / "imfe.onnx") for clip in chosen]
-        print(f"{folder}: {100 * accuracy(here, args.background):.1f} % of {len(here)} clips")
+        print(f"{folder}: {100 * accuracy(here, background):.1f} % of {len(here)} clips")
         named += here
     labels = sorted({n.clip.label for n in named})
-    right = sum(n.label(args.background) == n.clip.label for n in named)
+    right = sum(n.label(background) == n.clip.label for n in named)
     largest = max(sum(n.clip.label == label for n in named) for label in labels)
     print(
         f"all: {right} of {len(named)} clips, {100 * right / len(named):.1f} % "
         f"(chance {100 / len(labels):.1f} %, always the commonest {100 * largest / len(named):.1f} %)"
     )
     if args.out:
-        _write(args.out, named, args.background)
+        _write(args.out, named, background)
 
 
 def held_out(folder: Path) -> list[str]:
@@ -67,11 +69,31 @@ def held_out(folder: Path) -> list[str]:
     path = folder / "split.json"
     try:
         groups = json.loads(path.read_text("utf-8"))["held_out"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: expected the groups held out ({error!r}); name them with --groups") from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; 'finetune' writes it, or name unseen groups with --groups"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: expected the groups held out, found something else; name them with --groups"
+        ) from None
     if not groups:
         raise InputError(f"{path}: this model was trained on every group; name unseen ones with --groups")
     return [str(group) for group in groups]
+
+
+def own_background(folders: Sequence[Path]) -> str | None:
+    """The label that the models of ``folders`` say means that nothing is going on.
+
+    Raises:
+        InputError: they differ in it, or are no models.
+    """
+    from edge_runtime.pipeline.assembly import load_models
+
+    found = {load_models(folder / "imfe.onnx", None).background for folder in folders}
+    if len(found) > 1:
+        raise InputError(f"the models' backgrounds differ ({', '.join(map(str, found))}); name one with --background")
+    return found.pop()
 
 
 def _write(out: Path, named: list[Named], background: str | None) -> None:

@@ -50,14 +50,14 @@ def test_labelled_clips_become_models_that_edge_run_scores_as_torch_does(
     clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed, out = clips / "clips.csv", clips / "out"
-    options = ["--background", "none", "--hold-out", "2", "--recipe", str(clips / "recipe.json"), "--out", str(out)]
+    options = ["--background", "left", "--hold-out", "2", "--recipe", str(clips / "recipe.json"), "--out", str(out)]
     assert main(["imfe", "finetune", str(listed), *options]) == 0
     assert "held-out clips named rightly" in capsys.readouterr().out
     assert len((out / "log.jsonl").read_text().splitlines()) == 2
 
     _, held_out = split_by_group(find_clips(listed), ["2"])
     stored = checkpoint.load(out / "model.pt")
-    net = build(Recipe.from_dict(RECIPE), stored["labels"], "none").eval()
+    net = build(Recipe.from_dict(RECIPE), stored["labels"], "left").eval()
     net.imfe.load_state_dict(stored["model"])
     net.head.load_state_dict(stored["head"])
     for clip in held_out:
@@ -69,13 +69,14 @@ def test_labelled_clips_become_models_that_edge_run_scores_as_torch_does(
 
     assert main(["imfe", "evaluate", str(out), "--clips", str(listed), "--out", str(clips / "scores")]) == 0
     said = capsys.readouterr().out
-    assert "of 2 clips" in said and "chance 50.0 %" in said  # the background's clip is left out
+    assert "of 2 clips" in said and "chance 50.0 %" in said  # the background's clip is left out: the model says which
     assert (clips / "scores" / "confusion.png").is_file()
-    assert len((clips / "scores" / "clips.csv").read_text().splitlines()) == 3
+    scored = (clips / "scores" / "clips.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in scored] == ["label", "none", "right"]
 
     named = [name_clip(clip, out / "imfe.onnx") for clip in held_out]
-    counts = confusion(named, ["left", "right"], "none")
-    assert counts.sum() == 2 and counts.trace() / 2 == accuracy(named, "none")
+    counts = confusion(named, ["right", "none"], "left")
+    assert counts.sum() == 2 and counts.trace() / 2 == accuracy(named, "left")
 
 
 def test_what_cannot_be_scored_is_said(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
