@@ -103,6 +103,13 @@ def test_the_file_says_what_the_network_is(tmp_path: Path, name: str) -> None:
     assert (meta.receptive_field, meta.delay, meta.name) == (model.receptive_field, model.delay, "neighbour")
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_product_stays_open_to_int8(tmp_path: Path, name: str) -> None:
+    """Shows that products are MatMuls, which edge-quantize finds, whatever the simplifier would make of them."""
+    export_rtstgcn(network(name), tmp_path / "net.onnx")
+    assert "Gemm" not in {node.op_type for node in load_model(tmp_path / "net.onnx").proto.graph.node}
+
+
 def test_a_mismatch_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = stgcn.build_graph(network("ST-GCN", seed=1))  # type: ignore[arg-type]
     monkeypatch.setattr(stgcn, "build_graph", lambda model: wrong)
