@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
 
+from edge_runtime.cli.exits import one_line_errors
 from edge_runtime.cli.options import OneLineParser
-from edge_runtime.errors import EdgeError
 
 GROUPS = {
     "imfe": "the motion feature network: six RGB frames -> one feature",
@@ -55,14 +56,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, the error's own code and one line when it did not."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # oneDNN keeps a compiled product, with its scratch memory, for each of the last 1024 shapes. Clips of any length give
+    # it hundreds: finetuning on 300 clips took 3.0 GB, and takes 2.2 GB and no more time with 64.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    args = build_parser().parse_args(argv)
     try:
-        args = build_parser().parse_args(argv)
         return int(args.run(args) or 0)
-    except EdgeError as error:
-        print(f"trainer: {error}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         return 130
