@@ -46,7 +46,7 @@ def load(path: Path, map_location: str | torch.device = "cpu") -> State:
         InputError: no such file, a truncated one, or one that would need to execute code to be read.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; train first, or name one with --checkpoint")
+        raise InputError(f"{path}: no such checkpoint; train first, or check the path")
     try:
         state = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:

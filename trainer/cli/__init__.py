@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @one_line_errors
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, the error's own code and one line when it did not."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -54,6 +54,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.head_only and not args.init:
         raise InputError("--head-only trains on features that are there already; give their model.pt with --init")
+    for path in args.init:  # now, not when every clip has been decoded
+        if not path.is_file():
+            raise InputError(f"--init {path}: no such file; expected the model.pt of an earlier run")
     data = open_clips(args, lambda recipe: _changed(recipe, args))
     torch.manual_seed(args.seed)
     net = build(data.recipe, data.labels, args.background)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trainer.cli import main
@@ -22,4 +24,12 @@ def test_a_wrong_command_line_is_one_line(
     assert main(arguments) == 2
     err = capsys.readouterr().err
     assert expected in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["prepare", "hugadb", "--source", str(tmp_path), "--out", str(tmp_path / "file" / "data")]) == 2
+    err = capsys.readouterr().err
+    assert "Not a directory; check the path" in err
     assert err.count("\n") == 1

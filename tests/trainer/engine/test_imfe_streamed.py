@@ -96,6 +96,7 @@ def test_what_cannot_be_scored_is_said(clips: Path, capsys: pytest.CaptureFixtur
         (["--hold-out", "9"], "no clip of group '9'"),
         (["--epochs", "0"], "expected at least 1"),
         (["--recipe", "nowhere.json"], "not a JSON file"),
+        (["--init", "nowhere.pt"], "nowhere.pt: no such file"),
     ],
 )
 def test_options_that_cannot_be_used_end_in_one_line(
@@ -103,4 +104,4 @@ def test_options_that_cannot_be_used_end_in_one_line(
 ) -> None:
     assert main(["imfe", "finetune", str(clips / "clips.csv"), "--out", str(clips / "out"), *options]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("trainer:") == 1
+    assert said in error and error.count("error: ") == 1
