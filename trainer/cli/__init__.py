@@ -57,12 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @one_line_errors
-@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, the error's own code and one line when it did not."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # oneDNN keeps a compiled product, with its scratch memory, for each of the last 1024 shapes. Clips of any length give
-    # it hundreds: finetuning on 300 clips took 3.0 GB, and takes 2.2 GB and no more time with 64.
+    # oneDNN keeps a compiled product, with its scratch memory, for each of the last 1024 shapes. Clips of any length
+    # give it hundreds: finetuning on 300 clips took 3.0 GB, and takes 2.2 GB and no more time with 64.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     args = build_parser().parse_args(argv)
     try:
