@@ -38,6 +38,7 @@ from trainer.nets.rtstgcn import RtStgcn
 
 log = logging.getLogger(__name__)
 Net = TypeVar("Net", bound=ClipNet)
+HEADS = ("rtstgcn", "lstr")
 
 # What a CPU trains in minutes: a quarter of tiny's work a frame. At 10 frames a second a movement is three times as
 # large between two frames as at 30, and sources of 20, 25 and 30 FPS look alike.
@@ -83,22 +84,45 @@ class Recipe:
         """From JSON; what is not named keeps its default.
 
         Raises:
-            InputError: an unknown field.
+            InputError: an unknown field, or a value of another kind than the default's.
         """
-        raw = dict(raw)
+        raw, defaults = dict(raw), cls()
         if isinstance(raw.get("imfe"), dict):
             raw["imfe"] = ImfeConfig.from_dict({**dataclasses.asdict(CLIP_IMFE), **raw["imfe"]})
-        known = {item.name for item in dataclasses.fields(cls)}
-        try:
-            if isinstance(raw.get("augmentation"), dict):
-                raw["augmentation"] = Augmentation(**_tuples(raw["augmentation"]))
-            return cls(**_tuples(raw))
-        except TypeError as error:
-            raise InputError(f"recipe: {error}; the fields are {', '.join(sorted(known))}") from error
+        if isinstance(raw.get("augmentation"), dict):
+            raw["augmentation"] = Augmentation(**_like(defaults.augmentation, raw["augmentation"], "augmentation: "))
+        recipe = cls(**_like(defaults, raw))
+        if recipe.head not in HEADS:
+            raise InputError(f"recipe: head: expected one of {', '.join(HEADS)}, found {recipe.head!r}")
+        for name in ("hop", "head_channels", "epochs", "batch"):
+            if getattr(recipe, name) < 1:
+                raise InputError(f"recipe: {name}: expected at least 1, found {getattr(recipe, name)}")
+        return recipe
 
 
-def _tuples(raw: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+def _like(defaults: Any, raw: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``raw`` with lists as tuples, each value of the kind that the dataclass ``defaults`` has there."""
+    known = {item.name: getattr(defaults, item.name) for item in dataclasses.fields(defaults)}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    for key, value in given.items():
+        if key not in known:
+            raise InputError(f"recipe: {prefix}no field '{key}'; the fields are {', '.join(sorted(known))}")
+        default = known[key]
+        if key == "head_taps" and isinstance(value, tuple):  # a layer each, as many as are wanted
+            default = default[:1] * max(1, len(value))
+        if not _is_like(value, default):
+            raise InputError(f"recipe: {prefix}{key}: expected something like {known[key]!r}, found {raw[key]!r}")
+    return given
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """A number of 0 or more for a number, a whole one for a whole one, as many as there are in a pair."""
+    if isinstance(default, tuple):
+        several = isinstance(value, tuple) and len(value) == len(default)
+        return several and all(_is_like(one, default[0]) for one in value)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return type(value) is type(default) and (not isinstance(default, int) or value >= 0)
 
 
 class Source(Protocol):

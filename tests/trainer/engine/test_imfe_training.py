@@ -157,6 +157,24 @@ def test_a_recipe_with_an_unknown_field_is_refused() -> None:
             Recipe.from_dict(raw)
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"epochs": "3"}, "epochs: expected something like 45, found '3'"),
+        ({"batch": 0}, "batch: expected at least 1"),
+        ({"hop": 1.5}, "hop: expected something like 3"),
+        ({"head": "rtstgnc"}, "one of rtstgcn, lstr"),
+        ({"head_taps": []}, "head_taps"),
+        ({"frames": [12]}, "frames"),
+        ({"learning_rate": True}, "learning_rate"),
+        ({"augmentation": {"scale": 0.5}}, "augmentation: scale"),
+    ],
+)
+def test_a_recipe_with_a_value_of_another_kind_is_refused(raw: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Recipe.from_dict(raw)
+
+
 def test_bad_options_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["imfe", "finetune", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
