@@ -32,7 +32,9 @@ _INSTEAD = {"imu_fogit_ABCD.json": "imu-fog-7.json"}
 
 
 def load_graph(path: str | Path) -> Graph:
-    """A graph file, or the packaged one of that file name when there is no such file (``pku-mmd.json``, ...): said so.
+    """A graph file, or the packaged one of that file name when there is no such file (``pku-mmd.json``, ...).
+
+    Said so where more than the bare name of a packaged one was given: the path may have been meant.
 
     Raises:
         InputError: no such file, not a graph, or a node number out of range.
@@ -40,7 +42,8 @@ def load_graph(path: str | Path) -> Graph:
     file = Path(path)
     packaged = _PACKAGED / _INSTEAD.get(file.name, file.name)
     if not file.is_file() and packaged.is_file():
-        log.info("graph %s is not here; using the packaged %s", path, packaged.name)
+        if str(path) != packaged.name:
+            log.info("graph %s is not here; using the packaged %s", path, packaged.name)
         file = packaged
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))

@@ -58,9 +58,13 @@ def test_a_region_grid_joins_neighbouring_regions() -> None:
     assert all(abs(i // 4 - j // 4) + abs(i % 4 - j % 4) == 1 for i, j in grid.edge)
 
 
-def test_a_packaged_graph_is_found_by_its_file_name() -> None:
-    """Shows that published configurations work where their relative paths lead nowhere."""
+def test_a_packaged_graph_is_found_by_its_file_name(caplog: pytest.LogCaptureFixture) -> None:
+    """Shows that published configurations work where their relative paths lead nowhere, and that it is said."""
+    caplog.set_level("INFO")
+    assert load_graph("pku-mmd.json").num_node == 25
+    assert not caplog.messages
     assert load_graph("data/skeletons/pku-mmd.json").num_node == 25
+    assert caplog.messages == ["graph data/skeletons/pku-mmd.json is not here; using the packaged pku-mmd.json"]
 
 
 @pytest.mark.parametrize(
