@@ -43,9 +43,12 @@ def test_hugadb_keeps_raw_values_in_the_files_own_order(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["fps"] == 60
 
 
-def test_named_groups_validate_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+def test_named_groups_validate_and_an_unknown_one_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_hugadb(tmp_path)
     assert write(hugadb, tmp_path, tmp_path / "out", frozenset({"05"})) == {"train": 1, "val": 1}
+    assert not caplog.messages
+    assert write(hugadb, tmp_path, tmp_path / "all", frozenset({"02", "05"})) == {"val": 2}
+    assert "name with --val some of the groups 02, 05" in caplog.text
     with pytest.raises(InputError, match="'99' is none of the groups 02, 05"):
         write(hugadb, tmp_path, tmp_path / "other", frozenset({"99"}))
 

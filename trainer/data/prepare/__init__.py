@@ -7,6 +7,7 @@ that yields :class:`Recording` s; :func:`write` puts them in place. To add a dat
 from __future__ import annotations
 
 import json
+import logging
 import zipfile
 import zlib
 from collections import Counter
@@ -20,6 +21,8 @@ import numpy.typing as npt
 
 from edge_runtime.errors import InputError
 from trainer.data.skeletons import save_trial
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,10 @@ def write(
         raise InputError(f"{source}: no recordings found")
     if val is not None and (absent := sorted(val - groups)):
         raise InputError(f"--val: '{absent[0]}' is none of the groups {', '.join(sorted(groups))}")
+    if len(count) < 2:
+        log.warning(
+            "training needs both train and val: name with --val some of the groups %s", ", ".join(sorted(groups))
+        )
     return count
 
 
