@@ -108,4 +108,4 @@ def _write(out: Path, named: list[Named], background: str | None) -> None:
             scores = " ".join(f"{label}:{score:.3f}" for label, score in n.totals)
             writer.writerow([n.clip.path.name, n.clip.label, n.label(background), n.results, scores])
     labels = sorted({n.clip.label for n in named} | {n.label(background) for n in named} - {""})
-    figures.confusion(out / "confusion.png", confusion(named, labels, background), labels)
+    figures.confusion(out / "confusion.png", confusion(named, labels, background), labels, "clips")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 mpl.use("Agg")  # a cluster node has no display
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -27,6 +28,7 @@ def curves(file: Path, history: Sequence[dict[str, float]]) -> None:
             right.plot([r["epoch"] for r in tested], [r[name] for r in tested], marker=".", label=name)
     for axes in (left, right):
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
@@ -34,8 +36,8 @@ def curves(file: Path, history: Sequence[dict[str, float]]) -> None:
     _save(fig, file)
 
 
-def confusion(file: Path, counts: Labels, labels: Sequence[str]) -> None:
-    """Share of each true class's frames by predicted class."""
+def confusion(file: Path, counts: Labels, labels: Sequence[str], counted: str = "frames") -> None:
+    """Share of each true class's ``counted`` by predicted class, in per cent."""
     share = counts / counts.sum(1, keepdims=True).clip(min=1)
     size = 3 + 0.35 * len(labels)
     fig, axes = plt.subplots(figsize=(size + 1, size), constrained_layout=True)
@@ -49,7 +51,7 @@ def confusion(file: Path, counts: Labels, labels: Sequence[str]) -> None:
             if share[i, j] >= 0.005:
                 color = "white" if share[i, j] > 0.5 else "black"
                 axes.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=7, color=color)
-    fig.colorbar(image, ax=axes, shrink=0.7, label="share of the class's frames")
+    fig.colorbar(image, ax=axes, shrink=0.7, label=f"share of the class's {counted}")
     _save(fig, file)
 
 
