@@ -73,6 +73,8 @@ def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> Non
         from edge_runtime.sinks.clips import Clips
 
         sinks.append(Clips(options.clips, run.info, _clip_labels(options.clip_labels, run.labels)))
+    elif options.clip_labels:
+        raise InputError("--clip-labels says which actions --clips DIR keeps; give that too")
     if options.report:
         from edge_runtime.report.sink import ReportSink
 

@@ -23,6 +23,16 @@ from edge_runtime.sources.supervised import SupervisedSource
 from edge_runtime.sources.supervision import Patience
 from edge_runtime.sources.video import VideoSource
 
+# Which sources an option is for; with another it would do nothing, and say nothing.
+_ONLY_FOR = {
+    "loop": ("video", "images", "demo"),
+    "live": ("video", "images", "demo"),
+    "rate": ("images", "skeleton"),
+    "size": ("camera",),
+    "fps": ("camera",),
+    "give_up_after": ("camera", "rtsp", "gstreamer"),
+}
+
 
 def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True) -> argparse._MutuallyExclusiveGroup:
     """Add the options that choose a source, exactly one of them (or none, unless ``required``).
@@ -42,8 +52,12 @@ def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True
         "--skeleton", metavar="FILE|-", help="joints or sensors: .npy (C, L, V[, M]), .csv, or - for stdin"
     )
     one.add_argument("--demo", action="store_true", help="a generated person doing one action after another")
-    group.add_argument("--loop", action="store_true", help="video, folder or demo from its start again, until told to stop")
-    group.add_argument("--live", action="store_true", help="video, folder or demo as a camera would send it, in its time")
+    group.add_argument(
+        "--loop", action="store_true", help="video, folder or demo from its start again, until told to stop"
+    )
+    group.add_argument(
+        "--live", action="store_true", help="video, folder or demo as a camera would send it, in its time"
+    )
     group.add_argument("--list-cameras", action=_ListCameras, help="print this machine's cameras and leave")
     group.add_argument("--rate", metavar="HZ", type=float, help="of pictures or samples without a clock of their own")
     group.add_argument("--size", metavar="WxH", type=_size, help="ask this of the camera")
@@ -71,10 +85,18 @@ def open_source(options: argparse.Namespace, model_fps: float) -> Source:
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"--{name.replace('_', '-')}: expected {unit} above 0, found {value:g}")
+    for name, sources in _ONLY_FOR.items():
+        if _given(options, name) and not any(_given(options, source) for source in sources):
+            fitting = ", ".join(f"--{source}" for source in sources)
+            raise InputError(f"--{name.replace('_', '-')} does nothing with this source; it is for {fitting}")
     try:
         return _open(options, model_fps)
     except OSError as error:  # a name too long, a folder that may not be entered: asking whether it exists raises these
         raise InputError(f"{str(error.filename)[:100]}: {error.strerror}; check the path") from None
+
+
+def _given(options: argparse.Namespace, name: str) -> bool:
+    return getattr(options, name) not in (None, False)
 
 
 def waits(options: argparse.Namespace) -> bool:
@@ -89,7 +111,7 @@ def _open(options: argparse.Namespace, model_fps: float) -> Source:
         return LiveSource(source) if options.live else source
     for name in ("loop", "live"):
         if getattr(options, name):
-            raise InputError(f"--{name} is for a recording: give it with --video FILE, --images DIR or --demo")
+            raise InputError(f"--{name} is for a recording: standard input can be read once, as it comes")
     connect = _live(options)
     if connect is not None:
         return SupervisedSource(connect, Patience(give_up_after_s=options.give_up_after))

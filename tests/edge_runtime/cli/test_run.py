@@ -257,6 +257,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["--video", "{clip}", "--model", "{imfe}", "--clips", "{tmp}/clips", "--clip-labels", "dance"],
         "no action is called 'dance'",
     ),
+    "labels of no clips": (
+        ["--video", "{clip}", "--model", "{imfe}", "--clip-labels", "dance"],
+        "--clip-labels says which actions --clips DIR keeps",
+    ),
     "leave above enter": (["--video", "{clip}", "--model", "{imfe}", "--leave", "0.9"], "leave <= enter"),
     "video with a name too long": (["--video", "a" * 300, "--model", "{imfe}"], "File name too long"),
     "record with a name too long": (

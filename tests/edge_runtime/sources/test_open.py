@@ -55,6 +55,20 @@ def test_a_rate_that_is_no_rate_is_refused(tmp_path, rate):
         open_source(parse("--images", tmp_path, "--rate", rate), 30.0)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--demo", "--rate", 15), "--rate does nothing with this source; it is for --images, --skeleton"),
+        (("--video", "a.mp4", "--size", "640x480"), "--size .* for --camera"),
+        (("--rtsp", "rtsp://h", "--fps", 5), "--fps .* for --camera"),
+        (("--skeleton", "a.npy", "--give-up-after", 5), "--give-up-after .* for --camera, --rtsp, --gstreamer"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        open_source(parse(*arguments), 30.0)
+
+
 def test_a_size_is_width_by_height():
     assert parse("--camera", "0", "--size", "1280x720").size == (1280, 720)
 

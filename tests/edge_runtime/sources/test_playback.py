@@ -137,5 +137,5 @@ def test_the_options_make_of_a_recording_what_they_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--loop", "--live"])
 @pytest.mark.parametrize("source", [["--camera", "0"], ["--video", "-"], ["--skeleton", "a.npy"]])
 def test_they_are_for_recorded_pictures(option: str, source: list[str]) -> None:
-    with pytest.raises(InputError, match=f"{option} is for a recording"):
+    with pytest.raises(InputError, match=f"{option} (does nothing with this source|is for a recording)"):
         open_source(parse(*source, option), 30.0)
