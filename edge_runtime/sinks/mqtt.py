@@ -137,10 +137,11 @@ class MqttSink:
         self._rouse()
 
     def close(self) -> None:
-        """Hand over what can be in half a second, say goodbye, and leave; the rest stays in the spool."""
+        """Hand over what can be in half a second, say goodbye, and leave; the rest is logged and stays in the spool."""
         self._stop.set()
         self._rouse()
         self._thread.join(timeout=2 * _PARTING_S)
+        self._spool.report_waiting(f"mqtt {self._broker}")
         if not self._thread.is_alive():  # else it is inside a connection attempt, and ends by itself after it
             self._spool.close()
             self._wake.close()

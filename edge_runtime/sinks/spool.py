@@ -36,7 +36,7 @@ class Spool:
     def __init__(self, path: Path | None = None, limit: int = LIMIT) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._database = _open(path)
+        self._database, self._path = _open(path)
         self._waiting = int(self._database.execute("SELECT count(*) FROM message").fetchone()[0])
         self.lost = 0  # messages that made room for newer ones
 
@@ -88,24 +88,33 @@ class Spool:
             except sqlite3.Error as error:
                 _log.warning("spool: cannot forget a delivered message: %s", error)
 
+    def report_waiting(self, whose: str) -> None:
+        """Log, at the end of a run, what ``whose`` receiver did not take and what becomes of it."""
+        if self._waiting:
+            fate = (
+                f"they wait in {self._path}" if self._path else "and are gone: only a $STATE_DIRECTORY outlives a run"
+            )
+            _log.warning("%s: %d events were not delivered, %s", whose, self._waiting, fate)
+
     def close(self) -> None:
         with self._lock:
             self._database.close()
 
 
-def _open(path: Path | None) -> sqlite3.Connection:
+def _open(path: Path | None) -> tuple[sqlite3.Connection, Path | None]:
+    """The database and its file, None where it is in memory."""
     if path is None:
-        return _connect(":memory:")
+        return _connect(":memory:"), None
     try:
-        return _connect(str(path))
+        return _connect(str(path)), path
     except sqlite3.DatabaseError as error:  # cut power can break any file; old messages are worth less than new ones
         _log.warning("spool %s: %s; set aside, begun anew", path, error)
     try:
         path.replace(path.with_suffix(".broken"))
-        return _connect(str(path))
+        return _connect(str(path)), path
     except (OSError, sqlite3.DatabaseError) as error:
         _log.warning("spool %s: %s; waiting messages are kept in memory only", path, error)
-        return _connect(":memory:")
+        return _connect(":memory:"), None
 
 
 def _connect(name: str) -> sqlite3.Connection:

@@ -102,11 +102,12 @@ class WebhookSink:
             self._news.set()
 
     def close(self) -> None:
-        """Deliver what can be in under a second; the rest stays in the spool."""
+        """Deliver what can be in under a second; the rest is logged and stays in the spool."""
         self._deadline = time.monotonic() + _PARTING_S
         self._stop.set()
         self._news.set()
         self._thread.join(timeout=_PARTING_S)
+        self._spool.report_waiting(f"webhook {self._hook}")
         if not self._thread.is_alive():
             self._spool.close()
 

@@ -129,19 +129,32 @@ def test_an_event_that_is_refused_is_dropped_and_the_next_one_sent(
     assert receiver.events() == ["start", "fault"]
 
 
-def test_what_could_not_be_sent_waits_for_the_next_run(receiver: Receiver, tmp_path: Path) -> None:
+def test_what_could_not_be_sent_waits_for_the_next_run(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     receiver.down()
     sink = WebhookSink(Hook.parse(receiver.url), Spool(tmp_path / "hook.spool"), backoff=quick())
     sink.emit(start())
     begun = time.monotonic()
     sink.close()
     assert time.monotonic() - begun < 8  # promised: 2 s; this machine may be busy with other things
+    assert f"1 events were not delivered, they wait in {tmp_path / 'hook.spool'}" in caplog.text
+    caplog.clear()
     receiver.up()
     sink = WebhookSink(Hook.parse(receiver.url), Spool(tmp_path / "hook.spool"), backoff=quick())
     sink.emit(Fault("gap", 1.0))
     until(lambda: len(receiver.got) == 2)
     sink.close()
     assert receiver.events() == ["start", "fault"]
+    assert "not delivered" not in caplog.text
+
+
+def test_what_a_run_takes_with_it_is_said(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    receiver.down()
+    sink = WebhookSink(Hook.parse(receiver.url), Spool(), backoff=quick())
+    sink.emit(start())
+    sink.close()
+    assert "1 events were not delivered, and are gone" in caplog.text
 
 
 def test_the_token_is_shown_and_never_said(
