@@ -10,15 +10,16 @@ from typing import Any, Literal
 from edge_runtime.errors import EdgeError
 
 DropReason = Literal["rate", "unreadable", "overload", "skipped", "stopped", "failed"]
-"""Why a frame was not processed.
-
-rate        its timestamp lies between two frames that the model's frame rate asks for
-unreadable  the source could not decode it
-overload    a newer one took its place before the network was free (policy drop-oldest)
-skipped     policy degrade: it lies between two clips of the lengthened hop
-stopped     it was waiting when the run ended
-failed      the network refused it
-"""
+"""Why a frame was not processed."""
+DROP_REASONS: dict[DropReason, str] = {
+    "rate": "between the frames that the model's rate asks for",
+    "unreadable": "could not be decoded",
+    "overload": "a newer one was there before the network was free",
+    "skipped": "between two clips of the lengthened hop",
+    "stopped": "waiting when the run ended",
+    "failed": "refused by the network",
+}
+"""What each says of its frame."""
 
 
 class AccountingError(EdgeError):

@@ -11,6 +11,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from edge_runtime.pipeline.accounting import DROP_REASONS
 from edge_runtime.pipeline.budgets import WHOLE
 from edge_runtime.report import svg
 
@@ -34,8 +35,7 @@ METRIC_MEANS = {
     "budget, misses, longest run": "what the stage may take, how many passes took longer, and how many of those came "
     "one after another.",
     "captured = processed + dropped": "every frame is in exactly one of these, and the run fails if they do not add "
-    "up. rate: not needed by the network's frame rate; overload: a newer frame took its place; skipped: between two "
-    "clips of a lengthened hop; stopped: waiting when the run ended.",
+    "up. Dropped are, by reason, " + "; ".join(f"{reason}: {why}" for reason, why in DROP_REASONS.items()) + ".",
     "jitter": "how far the time between two results is from its period.",
     "RSS slope": "growth of the process's memory over the second half of the run; a leak if it stays above zero.",
     "other programs": "share of all cores taken by others while this ran, stolen time of a virtual machine included.",

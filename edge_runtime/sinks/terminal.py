@@ -12,19 +12,11 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from edge_runtime.events import Event, Fault, Features, Result, Segment, Start, Summary
+from edge_runtime.pipeline.accounting import DROP_REASONS
 
 # Ten a second look steady to an eye; more only load the terminal (a serial console manages 20 lines of 80 a second).
 _REFRESH_S = 0.1
 _CLEAR = "\r\x1b[K"
-
-_EXPLANATIONS = {
-    "rate": "between the frames that the model's rate asks for",
-    "unreadable": "could not be decoded",
-    "overload": "a newer one was there before the network was free",
-    "skipped": "between two clips of the lengthened hop",
-    "stopped": "waiting when the run ended",
-    "failed": "refused by the network",
-}
 
 
 class Terminal:
@@ -139,7 +131,7 @@ def table(summary: Summary) -> str:
         "",
         f"frames   captured {frames['captured']} = processed {frames['processed']} + dropped {sum(dropped.values())}",
     ]
-    lines += [f"         {n:8d} {reason:<11} {_EXPLANATIONS.get(reason, '')}" for reason, n in sorted(dropped.items())]
+    lines += [f"         {n:8d} {reason:<11} {DROP_REASONS.get(reason, '')}" for reason, n in sorted(dropped.items())]
     lines += [
         f"sink {name}: {tally['lost']} events or pictures left out, {tally['failed']} failed"
         for name, tally in summary.sinks.items()
