@@ -11,11 +11,18 @@ from edge_runtime.cli.options import OneLineParser
 from edge_runtime.models import zoo
 from edge_runtime.models.inspection import inspect, to_text
 
+_EXAMPLES = """\
+examples:
+  edge-inspect --zoo                   what is packaged, with licence and figures
+  edge-inspect ut-interaction          one of them: geometry, cost, where it comes from
+  edge-inspect imfe.onnx --json        a file, for a program to read
+"""
+
 
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``edge-inspect``."""
-    parser = OneLineParser("edge-inspect", description="Print what a model is and costs.")
+    parser = OneLineParser("edge-inspect", description="Print what a model is and costs.", epilog=_EXAMPLES)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("model", nargs="?", help="an .onnx file or the name of a packaged model")
     what.add_argument("--zoo", action="store_true", help="list the packaged models")

@@ -29,12 +29,22 @@ Quantize a model to int8 and measure it here. The original is not touched.
   fp16      not int8: for an IMFE on a GPU provider
 """
 
+_EXAMPLES = """\
+examples:
+  edge-quantize imfe.onnx --mode auto --calibrate clips/ --out imfe.int8.onnx          for edge-run --precision int8
+  edge-quantize rtstgcn.onnx --mode dynamic --out rtstgcn.int8.onnx                     nothing to calibrate
+  edge-quantize rtstgcn.onnx --mode auto --calibrate data/train/features --out rtstgcn.int8.onnx
+"""
+
 
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``edge-quantize``."""
     parser = OneLineParser(
-        "edge-quantize", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        "edge-quantize",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", help="an fp32 .onnx file or the name of a packaged model")
     parser.add_argument("--mode", choices=("dynamic", "static", "auto", "fp16"), required=True)

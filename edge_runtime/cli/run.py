@@ -26,11 +26,11 @@ if TYPE_CHECKING:  # onnxruntime and OpenCV take half a second to import; --help
 
 _EXAMPLES = """\
 examples:
-  edge-run --demo                                                   a packaged model on a packaged clip
+  edge-run --demo                                                   a packaged model on a generated person
   edge-run --camera 0 --model ut-interaction                        a model of the zoo on the first camera
   edge-run --video clip.mp4 --model imfe.onnx --record out.mp4      rtstgcn.onnx is found beside imfe.onnx
   edge-run --video clip.mp4 --model imfe.onnx --out - | jq .        events as JSON lines
-  edge-run --skeleton walk.npy --rate 59 --model hugadb             joints or sensors, no pictures
+  edge-run --skeleton walk.npy --rate 60 --model hugadb             joints or sensors, no pictures
   edge-run --images frames/ --rate 25 --model imfe.onnx --head none --out features.jsonl
 
 exit code: 0 ended as asked (also by Ctrl-C or SIGTERM), 2 bad input, 3 the source was lost for good

@@ -222,7 +222,7 @@ def _names(meta: dict[str, Any]) -> list[tuple[str, str]]:
     """What a head tells apart."""
     return [
         ("labels", f"{len(meta['labels'])}: {', '.join(meta['labels'])}"),
-        ("background", str(meta["background"] or "none")),
+        ("background", str(meta["background"] or "(no label)")),
     ]
 
 

@@ -32,10 +32,20 @@ FAMILY = {
     "mstcn": "ms-tcn",
 }
 
+_EXAMPLES = """\
+examples:
+  trainer imfe finetune clips/ --out runs/mine                               your own actions, from clips/CLASS/*.mp4
+  trainer prepare hugadb --source DIR --out data/hugadb                      a published dataset, laid out
+  trainer rtstgcn train --config config.json --data data/hugadb --out results
+docs/training-imfe.md and docs/training.md go on from there
+"""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = OneLineParser(prog="trainer", description="Train, test and export the networks of edge-run.")
+    parser = OneLineParser(
+        prog="trainer", description="Train, test and export the networks of edge-run.", epilog=_EXAMPLES
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     groups = {}
     for name, purpose in GROUPS.items():

@@ -23,8 +23,10 @@ def add_parser(subparsers: Any, name: str) -> None:
         description="Each model folder is scored on the clips that its split.json holds out, or on --groups. "
         "A clip's label is the one with the largest score summed over its result lines, the background left out. "
         "Several folders (the folds of a cross-validation) are pooled. Needs no torch.",
+        epilog="examples:\n  %(prog)s runs/mine --clips clips.csv\n"
+        "  %(prog)s runs/fold* --clips clips.csv --out scores",
     )
-    parser.add_argument("models", nargs="+", type=Path, metavar="DIR", help="folder with imfe.onnx and rtstgcn.onnx")
+    parser.add_argument("models", nargs="+", type=Path, metavar="DIR", help="folder with imfe.onnx and its head")
     parser.add_argument("--clips", required=True, type=Path, metavar="DIR|CSV", help="labelled clips")
     parser.add_argument("--root", type=Path, metavar="DIR", help="what the paths of the list are relative to")
     parser.add_argument("--groups", metavar="G,...", help="score these groups instead of what split.json holds out")

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECK_EVERY = 10  # epochs
+_EXAMPLES = """\
+examples:
+  %(prog)s clips/ --background nothing --out runs/mine               clips/wave/anna1.mp4, clips/nothing/...
+  %(prog)s clips.csv --root videos/ --hold-out anna --out runs/mine  path,label,group: Anna's clips check
+  %(prog)s clips/ --init models_zoo/ut-interaction/model.pt --out runs/mine
+"""
 
 
 def add_parser(subparsers: Any, name: str) -> None:
@@ -29,6 +35,7 @@ def add_parser(subparsers: Any, name: str) -> None:
         "(wave/clip1.mp4); a CSV list has the columns path,label and, to keep a person or a session on one side of "
         "the split, group. Interrupted, the same command goes on where it was. "
         "docs/training-imfe.md says what to expect.",
+        epilog=_EXAMPLES,
     )
     add_clip_options(parser)
     parser.add_argument(

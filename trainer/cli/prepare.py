@@ -14,6 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         name,
         help="lay a published dataset out for training",
         description="Write DIR/actions.txt, DIR/train and DIR/val from the files that a dataset's authors publish.",
+        epilog="examples:\n  %(prog)s hugadb --source downloads/ --out data/hugadb --val 07,11,14",
     )
     parser.add_argument("dataset", choices=DATASETS)
     parser.add_argument("--source", type=Path, required=True, metavar="PATH", help="the published files")

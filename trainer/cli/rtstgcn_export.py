@@ -15,6 +15,7 @@ def add_parser(subparsers: Any, name: str) -> None:
         help="configuration and checkpoint -> rtstgcn.onnx, compared with torch before it is written",
         description="Export a graph network that sees no future as a step graph for edge-run. Published configurations "
         "load as they are.",
+        epilog="examples:\n  %(prog)s --config results/config.json --checkpoint results/best.pt --out rtstgcn.onnx",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="JSON configuration")
     parser.add_argument("--checkpoint", required=True, metavar="CKPT", help='{"model_state_dict": state dict}')

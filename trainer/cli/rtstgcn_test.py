@@ -24,6 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         help="score a trained network on labelled streams",
         description="Score; leaves metrics.json, trials.csv, confusion.csv, confusion.png and the segmentation of the "
         "demo trials (mask_NAME.png) in the out folder.",
+        epilog="examples:\n  %(prog)s --config config.json --data data/hugadb --out results\n"
+        "  %(prog)s --config config.json --data data/hugadb --out results --exported rtstgcn.onnx",
     )
     add_run_options(parser)
     source = parser.add_mutually_exclusive_group()

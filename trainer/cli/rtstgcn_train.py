@@ -22,6 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         help="train on labelled streams",
         description="Train; leaves best.pt, last.pt, history.csv, curves.png and TensorBoard files in the out folder. "
         "Start it with torchrun for several processes.",
+        epilog="examples:\n  %(prog)s --config config.json --data data/hugadb --out results --debug\n"
+        "  %(prog)s --config config.json --data data/hugadb --out results --set optimizer.epochs=20 --resume",
     )
     add_run_options(parser)
     parser.add_argument(

@@ -33,3 +33,10 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest
     err = capsys.readouterr().err
     assert "Not a directory; check the path" in err
     assert err.count("\n") == 1
+
+
+def test_help_shows_examples_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["costgcn", "train", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "  trainer costgcn train --config config.json --data data/hugadb --out results --debug" in lines
