@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 class GraphProduct(NamedTuple):
     """A graph convolution as two products: over the nodes, rows (node, partition), and over the channels."""
 
-    aggregation: str  # the tensor (V * P, V)
+    aggregation: str  # the tensor (V * P, V), or one a person (N, V * P, V)
     mixing: Array  # (P * C_in, C_out)
     bias: Array  # (V, C_out)
 
