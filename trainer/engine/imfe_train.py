@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from trainer.data.clips import Clip, Video, runtime_frames
 from trainer.data.flow import grid_flow
 from trainer.engine.ema import Ema
 from trainer.engine.imfe_recogniser import ClipNet, Head, Recogniser, clip_loss, flow_loss, flow_target
+from trainer.engine.options import convert
 from trainer.engine.schedule import Schedule, set_learning_rate
 from trainer.nets.graph import region_grid
 from trainer.nets.imfe import CONFIGS, Imfe, ImfeConfig
@@ -38,7 +39,6 @@ from trainer.nets.rtstgcn import RtStgcn
 
 log = logging.getLogger(__name__)
 Net = TypeVar("Net", bound=ClipNet)
-HEADS = ("rtstgcn", "lstr")
 
 # What a CPU trains in minutes: a quarter of tiny's work a frame. At 10 frames a second a movement is three times as
 # large between two frames as at 30, and sources of 20, 25 and 30 FPS look alike.
@@ -84,45 +84,29 @@ class Recipe:
         """From JSON; what is not named keeps its default.
 
         Raises:
-            InputError: an unknown field, or a value of another kind than the default's.
+            InputError: an unknown field, or a value of another type.
         """
-        raw, defaults = dict(raw), cls()
+        raw = dict(raw)
         if isinstance(raw.get("imfe"), dict):
             raw["imfe"] = ImfeConfig.from_dict({**dataclasses.asdict(CLIP_IMFE), **raw["imfe"]})
         if isinstance(raw.get("augmentation"), dict):
-            raw["augmentation"] = Augmentation(**_like(defaults.augmentation, raw["augmentation"], "augmentation: "))
-        recipe = cls(**_like(defaults, raw))
-        if recipe.head not in HEADS:
-            raise InputError(f"recipe: head: expected one of {', '.join(HEADS)}, found {recipe.head!r}")
+            raw["augmentation"] = Augmentation(**_typed(Augmentation, raw["augmentation"], "recipe: augmentation"))
+        recipe = cls(**_typed(cls, raw, "recipe"))
         for name in ("hop", "head_channels", "epochs", "batch"):
             if getattr(recipe, name) < 1:
                 raise InputError(f"recipe: {name}: expected at least 1, found {getattr(recipe, name)}")
         return recipe
 
 
-def _like(defaults: Any, raw: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``raw`` with lists as tuples, each value of the kind that the dataclass ``defaults`` has there."""
-    known = {item.name: getattr(defaults, item.name) for item in dataclasses.fields(defaults)}
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    for key, value in given.items():
-        if key not in known:
-            raise InputError(f"recipe: {prefix}no field '{key}'; the fields are {', '.join(sorted(known))}")
-        default = known[key]
-        if key == "head_taps" and isinstance(value, tuple):  # a layer each, as many as are wanted
-            default = default[:1] * max(1, len(value))
-        if not _is_like(value, default):
-            raise InputError(f"recipe: {prefix}{key}: expected something like {known[key]!r}, found {raw[key]!r}")
-    return given
-
-
-def _is_like(value: Any, default: Any) -> bool:
-    """A number of 0 or more for a number, a whole one for a whole one, as many as there are in a pair."""
-    if isinstance(default, tuple):
-        several = isinstance(value, tuple) and len(value) == len(default)
-        return several and all(_is_like(one, default[0]) for one in value)
-    if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-    return type(value) is type(default) and (not isinstance(default, int) or value >= 0)
+def _typed(cls: type, raw: dict[str, Any], origin: str) -> dict[str, Any]:
+    """``raw`` with each value as the dataclass ``cls`` has it."""
+    hints = get_type_hints(cls)
+    if unknown := sorted(raw.keys() - hints.keys()):
+        raise InputError(f"{origin}: no field '{unknown[0]}'; the fields are {', '.join(sorted(hints))}")
+    return {
+        key: value if type(value) is hints[key] else convert(hints[key], value, f"{origin}: {key}")
+        for key, value in raw.items()
+    }
 
 
 class Source(Protocol):

@@ -1,7 +1,7 @@
 """What a configuration file says about training: the published keys, ours beside them, and typos told from extras.
 
 Published: ``processor`` (data, out, actions, graph, demo, iou_threshold), ``optimizer`` (seed, epochs, learning_rate,
-learning_rate_decay, batch_size, checkpoint_indices) and ``arch.segment``; the old dialect has ``model`` for the first
+learning_rate_decay, batch_size) and ``arch.segment``; the old dialect has ``model`` for the first
 and third. A key that nobody knows is kept and shown; one that nearly is a known key is refused as a typo.
 """
 
@@ -51,7 +51,6 @@ class OptimizerOptions:
     batch_size: int = 16
     learning_rate: float = 5e-4
     learning_rate_decay: float = 1.0
-    checkpoint_indices: tuple[int, ...] = ()
     kind: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine", "step"] = "step"
@@ -121,7 +120,7 @@ def read_training(raw: dict[str, Any], origin: str) -> TrainingOptions:
     optimizer = _section(OptimizerOptions, raw.get("optimizer", {}), f"{origin}: optimizer", unknown)
     data = _section(DataOptions, place, f"{origin}: {dialect}", unknown, known_elsewhere, strict=dialect == "processor")
     arch = raw.get("arch", raw.get("model", {}))
-    segment = _convert(int, arch.get("segment", 1000), f"{origin}: segment")
+    segment = convert(int, arch.get("segment", 1000), f"{origin}: segment")
     if segment < 1:
         raise InputError(f"{origin}: 'segment' should be at least 1 frame, found {segment}")
     return TrainingOptions(
@@ -168,7 +167,7 @@ def _section(
     chosen = {}
     for key, value in values.items():
         if key in hints:
-            chosen[key] = _convert(hints[key], value, f"{origin}.{key}")
+            chosen[key] = convert(hints[key], value, f"{origin}.{key}")
         elif strict and key not in PUBLISHED_EXTRAS and key not in (elsewhere or ()):
             if close := difflib.get_close_matches(key, names, n=1, cutoff=0.8):
                 raise InputError(f"{origin}: unknown key '{key}'; did you mean '{close[0]}'?")
@@ -185,8 +184,12 @@ def _section(
     return cls(**chosen)
 
 
-def _convert(hint: Any, value: Any, origin: str) -> Any:
-    """``value`` of a JSON file as ``hint``: a number, a text, a path, one of some words, or a list of those."""
+def convert(hint: Any, value: Any, origin: str) -> Any:
+    """``value`` of a JSON file as ``hint``: a number, a text, a path, one of some words, or a list of those.
+
+    Raises:
+        InputError: it is something else; ``origin`` says where it stands.
+    """
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
@@ -197,7 +200,7 @@ def _convert(hint: Any, value: Any, origin: str) -> Any:
         hints = get_args(hint)[:1] * len(value) if get_args(hint)[-1] is Ellipsis else get_args(hint)
         if len(hints) != len(value):
             raise InputError(f"{origin}: expected {len(hints)} values, found {value!r}")
-        return tuple(_convert(inner, item, origin) for inner, item in zip(hints, value, strict=True))
+        return tuple(convert(inner, item, origin) for inner, item in zip(hints, value, strict=True))
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool) and value >= 0:

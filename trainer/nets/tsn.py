@@ -16,7 +16,6 @@ from trainer.nets.imfe import EXPANSION
 from trainer.nets.state_dict import load_state
 
 FLOW_IMAGES = 5
-FEATURE_DIM = 2048
 SIZE = 224  # pixels
 RESNET_STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # (blocks, width)
 UNUSED_PREFIXES = ("cls_head",)
