@@ -99,7 +99,7 @@ def own_background(folders: Sequence[Path]) -> str | None:
 
 
 def _write(out: Path, named: list[Named], background: str | None) -> None:
-    from trainer.engine import figures
+    from trainer.engine import plots
     from trainer.engine.imfe_streamed import confusion
 
     out.mkdir(parents=True, exist_ok=True)
@@ -110,4 +110,4 @@ def _write(out: Path, named: list[Named], background: str | None) -> None:
             scores = " ".join(f"{label}:{score:.3f}" for label, score in n.totals)
             writer.writerow([n.clip.path.name, n.clip.label, n.label(background), n.results, scores])
     labels = sorted({n.clip.label for n in named} | {n.label(background) for n in named} - {""})
-    figures.confusion(out / "confusion.png", confusion(named, labels, background), labels, "clips")
+    plots.confusion(out / "confusion.png", confusion(named, labels, background), labels, "clips")

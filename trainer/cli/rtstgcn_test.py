@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(args: argparse.Namespace) -> int:
     """Score, print the metrics, and write them."""
-    from trainer.engine import figures
+    from trainer.engine import plots
     from trainer.engine.distributed import world
     from trainer.engine.evaluation import checkpoint_logits, score, streamed_logits
 
@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     counts = total.confusion
     rows_of_counts = ([label, *map(int, line)] for label, line in zip(opened.labels, counts, strict=True))
     _write_csv(out / "confusion.csv", [["true \\ predicted", *opened.labels], *rows_of_counts])
-    figures.confusion(out / "confusion.png", counts, opened.labels)
+    plots.confusion(out / "confusion.png", counts, opened.labels)
     for index in demo:
         name, logits, truth = results[index]
-        figures.segmentation(out / f"mask_{name}.png", name, truth, logits.argmax(0), opened.labels, opened.fps)
+        plots.segmentation(out / f"mask_{name}.png", name, truth, logits.argmax(0), opened.labels, opened.fps)
     for name, value in metrics.items():
         print(f"{name:>20}  {value:.4f}")
     print(f"{out}: {len(results)} trials")

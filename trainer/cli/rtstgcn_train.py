@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 def run(args: argparse.Namespace) -> int:
     """Train."""
     from trainer import checkpoint
-    from trainer.engine import figures
+    from trainer.engine import plots
     from trainer.engine.distributed import world
     from trainer.engine.loop import train, transfer
 
@@ -61,6 +61,6 @@ def run(args: argparse.Namespace) -> int:
         stamp = {"config": opened.raw, "labels": list(opened.labels)}
         progress = train(net, train_set, val_set, training, place, resume=args.resume, fps=opened.fps, stamp=stamp)
         if place.is_main:
-            figures.curves(out / "curves.png", progress.history)
+            plots.curves(out / "curves.png", progress.history)
             print(f"{out / 'best.pt'}: epoch {progress.best_epoch} of {progress.epoch}")
     return 0
