@@ -8,7 +8,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+DropReason = Literal["rate", "unreadable", "overload", "skipped", "stopped", "failed"]
+"""Why a frame was not processed."""
+DROP_REASONS: dict[DropReason, str] = {
+    "rate": "between the frames that the model's rate asks for",
+    "unreadable": "could not be decoded",
+    "overload": "a newer one was there before the network was free",
+    "skipped": "between two clips of the lengthened hop",
+    "stopped": "waiting when the run ended",
+    "failed": "refused by the network",
+}
+"""What each says of its frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ class Summary:
     """Last event: the account of every frame and the latency of every stage."""
 
     event: ClassVar[str] = "summary"
-    frames: dict[str, Any]  # captured, processed, dropped {reason: n}
+    frames: dict[str, Any]  # captured, processed, dropped {DropReason: n}
     stages: dict[str, dict[str, Any]]
     results: int
     segments: int

@@ -5,21 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from edge_runtime.errors import EdgeError
-
-DropReason = Literal["rate", "unreadable", "overload", "skipped", "stopped", "failed"]
-"""Why a frame was not processed."""
-DROP_REASONS: dict[DropReason, str] = {
-    "rate": "between the frames that the model's rate asks for",
-    "unreadable": "could not be decoded",
-    "overload": "a newer one was there before the network was free",
-    "skipped": "between two clips of the lengthened hop",
-    "stopped": "waiting when the run ended",
-    "failed": "refused by the network",
-}
-"""What each says of its frame."""
+from edge_runtime.events import DropReason
 
 
 class AccountingError(EdgeError):

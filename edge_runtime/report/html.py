@@ -11,7 +11,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from edge_runtime.pipeline.accounting import DROP_REASONS
+from edge_runtime.events import DROP_REASONS
 from edge_runtime.pipeline.budgets import WHOLE
 from edge_runtime.report import svg
 

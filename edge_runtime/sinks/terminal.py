@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from edge_runtime.events import Event, Fault, Features, Result, Segment, Start, Summary
-from edge_runtime.pipeline.accounting import DROP_REASONS
+from edge_runtime.events import DROP_REASONS, Event, Fault, Features, Result, Segment, Start, Summary
 
 # Ten a second look steady to an eye; more only load the terminal (a serial console manages 20 lines of 80 a second).
 _REFRESH_S = 0.1
