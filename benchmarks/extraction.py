@@ -47,7 +47,8 @@ Build = Callable[[], Work]
 def published_features(net: Imfe, clips: Tensor) -> Tensor:
     """uint8 clips (B, 6, H, W, 3) -> (B, D)."""
     B, clip = clips.shape[:2]
-    fmaps = net.encode(net.normalise(clips.flatten(0, 1)))
+    encoder = net.feature_encoder
+    fmaps = encoder.conv(encoder.stages(net.normalise(clips.flatten(0, 1))))  # autograd keeps all of its maps
     fmaps = fmaps.view(B, clip, *fmaps.shape[1:])
     pairs = net.pair_naive(fmaps[:, :-1].flatten(0, 1), fmaps[:, 1:].flatten(0, 1))
     return net.head(pairs.view(B, -1, *pairs.shape[2:]))[0]

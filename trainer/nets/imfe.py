@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from edge_runtime.errors import InputError
 from trainer import checkpoint as checkpoints
+from trainer.nets.lean_stage import Block, Residual, Stem, lean_stage
 from trainer.nets.state_dict import load_state
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,11 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.downsample(x) + self.convnormrelu2(self.convnormrelu1(x)))
 
+    def lean(self) -> Residual:
+        """The block as a :func:`lean_stage` takes it."""
+        skip = self.downsample if isinstance(self.downsample, nn.Sequential) else None
+        return Residual(self.convnormrelu1, self.convnormrelu2, skip)
+
 
 class FeatureEncoder(nn.Module):
     """RAFT's feature encoder: (B, 3, H, W) -> (B, C, H/8, W/8)."""
@@ -197,8 +203,26 @@ class FeatureEncoder(nn.Module):
         self.conv = nn.Conv2d(c3, c_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(self.layer3(self.layer2(self.layer1(self.convnormrelu(x)))))
+        lean = self.training and torch.is_grad_enabled()
+        out: Tensor = self.conv(self._train(x) if lean else self.stages(x))
         return out
+
+    def stages(self, x: Tensor) -> Tensor:
+        """All but the last convolution."""
+        out: Tensor = self.layer3(self.layer2(self.layer1(self.convnormrelu(x))))
+        return out
+
+    def _train(self, x: Tensor) -> Tensor:
+        """The same, in a way that keeps half as much for the backward pass."""
+        first: Block = Stem(self.convnormrelu)
+        for stage in [first, *_lean(self.layer1)], _lean(self.layer2), _lean(self.layer3):
+            x = lean_stage(stage, x)
+        return x
+
+
+def _lean(layer: nn.Sequential) -> list[Block]:
+    """Residual blocks as a :func:`lean_stage` takes them."""
+    return [block.lean() for block in layer if isinstance(block, ResidualBlock)]
 
 
 class MotionEncoder(nn.Module):
