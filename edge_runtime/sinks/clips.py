@@ -2,7 +2,7 @@
 
 The last `MEMORY_S` seconds are kept as JPEG, small and few enough for a Raspberry Pi: 640 pixels wide, 15 a second,
 about 30 MB. When a segment ends, what is kept from ``PRE_ROLL_S`` before its start until now becomes
-``DIR/20261125T200000Z-kick-12.4s.mp4``. The newest `KEPT` clips stay, older ones make room.
+``DIR/20261125T200000Z-kick-12.4s.mp4``. The newest `KEPT` of such a name stay, older ones make room.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ KEPT = 500  # clips; at 1 MB each about the log's share of an SD card
 FPS = 15.0
 WIDTH = 640
 _JPEG_QUALITY = 80
+_OURS = f"{'[0-9]' * 8}T{'[0-9]' * 6}Z-*s.mp4"  # whatever else lies in the folder is not ours to delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Clips:
                 due += 1 / FPS
         writer.release()
         unfinished.replace(path)
-        for old in sorted(self._folder.glob("*.mp4"))[:-KEPT]:
+        for old in sorted(self._folder.glob(_OURS))[:-KEPT]:
             old.unlink()
 
     def close(self) -> None:

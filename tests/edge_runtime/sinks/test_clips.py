@@ -63,12 +63,15 @@ def test_of_a_long_action_the_end_is_kept(tmp_path: Path) -> None:
 
 def test_old_clips_make_room_for_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips, "KEPT", 3)
+    (tmp_path / "01 birthday.mp4").touch()  # somebody else's
     moments = iter(NOON + timedelta(minutes=i) for i in range(9))
     sink = Clips(tmp_path, INFO, now=lambda: next(moments))
     show(sink, 2)
     for _ in range(5):
         sink.emit(Segment("kick", 0.5, 1.5, 0.9))
-    assert [path.name[9:13] for path in sorted(tmp_path.iterdir())] == ["1202", "1203", "1204"]
+    theirs, *ours = sorted(tmp_path.iterdir())
+    assert theirs.name == "01 birthday.mp4"
+    assert [path.name[9:13] for path in ours] == ["1202", "1203", "1204"]
 
 
 def test_a_label_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
