@@ -114,10 +114,10 @@ def _measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
     samples = _prepare(options.out)
     part = min(options.duration / 6, 10.0)  # for each of the other measurements
 
-    _say(f"warm-up {part / 2:.0f} s, then throughput {part:.0f} s")
+    _say(f"warm-up {part / 2:.2g} s, then throughput {part:.2g} s")
     warmup = measure.warm_up(recogniser, recording, part / 2)
     throughput = measure.throughput(recogniser, recording, part)
-    _say(f"single stream {options.duration:.0f} s at {recording.fps:g} FPS")
+    _say(f"single stream {options.duration:g} s at {recording.fps:g} FPS")
     report = measure.single_stream(
         engine,
         recording,
@@ -129,7 +129,7 @@ def _measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
         sinks=[JsonLines(str(samples))],
     )
     report |= {"warmup": warmup, "throughput": throughput}
-    _say(f"streams that fit, {part:.0f} s for each number of them")
+    _say(f"streams that fit, {part:.2g} s for each number of them")
     report["streams"] = measure.streams_that_fit(
         lambda: open_engine().recogniser,
         recording,
@@ -138,7 +138,7 @@ def _measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
         guess=int(throughput["times_real_time"]),
     )
     if len(all_models) > 1:
-        _say(f"{len(all_models)} models in turns, {options.duration:.0f} s")
+        _say(f"{len(all_models)} models in turns, {options.duration:g} s")
         named = [(_about(one), open_engine(one).recogniser) for one in all_models]
         report["comparison"] = compare_models(named, recording, seconds=options.duration)
     if old is not None:
