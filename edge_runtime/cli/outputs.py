@@ -49,6 +49,7 @@ def open_sinks(options: argparse.Namespace, run: Run, watch: WatchOptions) -> Wa
     Raises:
         InputError: one of them cannot be written; those opened before it are closed and leave nothing behind.
     """
+    _keep_inputs(options)
     sinks: list[Sink] = []
     try:
         _open_files(options, run, sinks)
@@ -90,6 +91,15 @@ def _open_files(options: argparse.Namespace, run: Run, sinks: list[Sink]) -> Non
         from edge_runtime.sinks.jsonl import JsonLines
 
         sinks.append(JsonLines(options.out, lasting=run.info.live))
+
+
+def _keep_inputs(options: argparse.Namespace) -> None:
+    """Refuse to write over the recording that is read: it would be gone before it was seen."""
+    for output in ("out", "record", "trace"):
+        for source in ("video", "skeleton"):
+            written, read = getattr(options, output), getattr(options, source)
+            if written and read and Path(written).exists() and Path(read).exists() and Path(written).samefile(read):
+                raise InputError(f"--{output} {written}: is what --{source} reads; name another file")
 
 
 def _clip_labels(text: str | None, known: Sequence[str]) -> list[str]:

@@ -298,6 +298,16 @@ def test_what_cannot_be_used_is_one_clear_line(inputs: Inputs, bad_files: Path, 
     assert ran.out == ""
 
 
+def test_a_recording_is_never_written_over(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
+    video = tmp_path / "own.mp4"
+    video.write_bytes(inputs.clip.read_bytes())
+    (tmp_path / "link.mp4").symlink_to(video)
+    for option, path in (("--record", video), ("--record", tmp_path / "link.mp4"), ("--out", video)):
+        ran = edge_run("--video", video, "--model", inputs.imfe, option, path)
+        assert ran.code == 2 and f"{option} {path}: is what --video reads" in ran.err
+    assert video.read_bytes() == inputs.clip.read_bytes()
+
+
 def test_a_skeleton_with_other_channels_ends_with_its_summary(inputs: Inputs, edge_run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "two.npy", np.zeros((2, 4, 5)))
     ran = edge_run("--skeleton", tmp_path / "two.npy", "--model", inputs.skeleton, "--out", "-")
