@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import InputError
 from trainer.cli._clips import Clips, add_clip_options, open_clips
+from trainer.cli._options import add_provenance_options
 
 if TYPE_CHECKING:
     from trainer.engine.imfe_recogniser import Recogniser
@@ -44,11 +45,8 @@ def add_parser(subparsers: Any, name: str) -> None:
     parser.add_argument("--head", choices=("rtstgcn", "lstr"), help="what names actions (the recipe's: rtstgcn)")
     parser.add_argument("--head-only", action="store_true", help="train a new head on the features that --init has")
     parser.add_argument("--appearance", action="store_true", help="an RGB stream beside the motion, trained with it")
-    parser.add_argument("--name", default="imfe-clips", help="what the models call themselves (%(default)s)")
-    parser.add_argument("--trained-on", metavar="TEXT", help="data set and split, kept in the files")
-    parser.add_argument("--licence", metavar="TEXT", help="licence of the weights, kept in the files")
-    parser.add_argument("--citation", metavar="TEXT", help="whom to cite, kept in the files")
-    parser.set_defaults(run=run)
+    add_provenance_options(parser)
+    parser.set_defaults(run=run, name="imfe-clips")
 
 
 def run(args: argparse.Namespace) -> None:
