@@ -27,7 +27,7 @@ measured in this order: warm-up (not counted), throughput, single stream, stream
 examples:
   edge-bench --model ut-interaction --out bench/                     on a generated person, at the model's rate
   edge-bench --model imfe.onnx --video clip.mp4 --out bench/         on a video's frames, at the video's rate
-  edge-bench --models imfe.onnx imfe-int8.onnx --out bench/          one against the other, with confidence interval
+  edge-bench --models imfe.onnx imfe.int8.onnx --out bench/          one against the other, with confidence interval
   edge-bench --model imfe.onnx --out new/ --compare old/report.json --fail-above 5%
 
 exit code: 0 measured, 1 slower than --compare by more than --fail-above, 2 bad input
@@ -52,10 +52,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add_engine_options(model)
     load = parser.add_argument_group("load")
-    load.add_argument(
+    recording = load.add_mutually_exclusive_group()
+    recording.add_argument(
         "--video", metavar="FILE", type=Path, help="its frames, from memory (default: a generated person)"
     )
-    load.add_argument("--skeleton", metavar="FILE", help="for a skeleton model (default: random joints)")
+    recording.add_argument("--skeleton", metavar="FILE", help="for a skeleton model (default: random joints)")
     load.add_argument("--rate", metavar="HZ", type=positive, help="frames offered a second (default: the source's)")
     load.add_argument("--duration", metavar="S", type=positive, default=60.0, help="of the single stream (default 60)")
     load.add_argument(
