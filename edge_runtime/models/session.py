@@ -76,6 +76,20 @@ class Session:
         value = next(v for v in (*self.ort.get_inputs(), *self.ort.get_outputs()) if v.name == name)
         return tuple(dim if isinstance(dim, int) else 0 for dim in value.shape)
 
+    def settle(self) -> None:
+        """Run once on zeros, shapes being static, and give back what the first run alone takes.
+
+        It allocates one tensor after the other; the later ones lay them out in a single block, beside what that left.
+        """
+        options = ort.RunOptions()
+        if self.provider not in DEVICE_MEMORY:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        zeros = {
+            value.name: np.zeros(self.shape(value.name), np.uint8 if value.type == "tensor(uint8)" else np.float32)
+            for value in self.ort.get_inputs()
+        }
+        self.ort.run(None, zeros, options)
+
 
 # Open sessions by what they were made of. A session holds weights and no state, and may run on several threads at
 # once: the cameras of a site, and the networks that take turns in one run, share it.

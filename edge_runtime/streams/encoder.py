@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +13,17 @@ from edge_runtime.streams.observer import Observer, ignore, run_stage
 
 
 class FrameEncoder:
-    """Frame -> fmap, in one of ``fmaps`` by turns: a result holds until as many further frames are encoded.
+    """Frame -> fmap, in the next of ``fmaps``: a result holds until its turn comes again.
 
-    One thread may call it. Several encoders may share a session and run side by side.
+    One thread may call it. Several encoders may share a session and ``fmaps``, and run side by side.
     """
 
-    def __init__(self, session: Session, shape: tuple[int, int, int], fmaps: Sequence[ort.OrtValue]) -> None:
+    def __init__(self, session: Session, shape: tuple[int, int, int], fmaps: Iterator[ort.OrtValue]) -> None:
         """``shape`` is a frame's, (H, W, 3)."""
         self._binding = Binding(session)
         self._frame = np.zeros((1, *shape), np.uint8)
         self._binding.bind_input("frame", tensor(self._frame))
-        self._fmaps = itertools.cycle(fmaps)
+        self._fmaps = fmaps
 
     def __call__(self, frame: npt.NDArray[np.uint8], observer: Observer = ignore) -> ort.OrtValue:
         """uint8 RGB (H, W, 3), not kept -> float32 (1, C, h, w)."""

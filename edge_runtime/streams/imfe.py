@@ -14,6 +14,7 @@ clip's central frame (`streams.appearance`).
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from edge_runtime.errors import InputError
-from edge_runtime.memory import give_back
+from edge_runtime.memory import give_back, on_pages_of_its_own
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.session import DEVICE_MEMORY, ORT_ERRORS, Binding, Session, open_session, tensor
@@ -69,8 +70,9 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         super().__init__(file.metadata, file.sha256, hop)
         self._observer: Observer = ignore
         try:
-            self._open(file, threads, provider, spin, lanes)
-            self._warm_up()
+            with on_pages_of_its_own():
+                self._open(file, threads, provider, spin, lanes)
+                self._warm_up()
         except ORT_ERRORS as error:
             raise InputError(f"{file.path}: the model does not run: {str(error).splitlines()[0][:200]}") from None
         except InputError as error:
@@ -98,14 +100,16 @@ class ImfeStream(MotionStream[ImfeMetadata]):
 
         shape = _static(sessions["encoder"], "fmap")
 
-        def encoder(fmaps: int) -> FrameEncoder:
-            kept = [sessions["motion"].empty(shape) for _ in range(fmaps)]
-            return FrameEncoder(sessions["encoder"], (meta.height, meta.width, 3), kept)
+        def encoders(count: int, fmaps: int) -> tuple[FrameEncoder, ...]:
+            turns = itertools.cycle([sessions["motion"].empty(shape) for _ in range(fmaps)])
+            return tuple(FrameEncoder(sessions["encoder"], (meta.height, meta.width, 3), turns) for _ in range(count))
 
-        self._encode = encoder(2)
-        # all frames in hand may be one lane's, and those that are compared are two more
-        self.encoders = tuple(encoder(lanes + 2) for _ in range(lanes if lanes > 1 else 0))
+        (self._encode,) = encoders(1, 2)
+        # as many frames in hand as lanes, two that are compared; and a lane may be overtaken by every other one
+        self.encoders = encoders(lanes, 2 * lanes + 1) if lanes > 1 else ()
         pair_shape = _static(sessions["motion"], "pair")
+        for session in sessions.values():
+            session.settle()
         self._pairs: Pairs
         if provider in DEVICE_MEMORY:
             self._pairs = PairRing([sessions["head"].empty(pair_shape) for _ in parts], parts)
@@ -127,7 +131,7 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         """Run every stage, so that the first real frame is not the slow one and a damaged model fails here."""
         self.reset()
         grey = np.full((self.metadata.height, self.metadata.width, 3), 127, np.uint8)
-        self._previous_fmap, self._fmap = self._encode(grey), self._encode(grey)
+        self._previous_fmap = self._fmap = self._encode(grey)
         for encode in self.encoders:
             encode(grey)
         while not self._pairs.full:
@@ -154,7 +158,7 @@ class ImfeStream(MotionStream[ImfeMetadata]):
     def follow(self, fmap: ort.OrtValue) -> ImfeOutput | None:
         """As ``step``, of a frame that one of ``encoders`` has encoded.
 
-        Frames follow each other in their order, each before its encoder has encoded ``lanes`` further ones.
+        Frames follow each other in their order, and ``encoders`` are given no more than ``lanes`` frames beyond the next.
         """
         self._previous_fmap, self._fmap = self._fmap, fmap
         self._seen += 1

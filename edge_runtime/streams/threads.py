@@ -67,18 +67,17 @@ def choose_threads(
     if not isinstance(file.metadata, ImfeMetadata) or len(counts) == 1:
         return ThreadChoice(counts[0], 1, {})
     grey = np.full((file.metadata.height, file.metadata.width, 3), 127, np.uint8)
-    cost: dict[int, float] = {}
-    for count in counts:
-        with ImfeStream(file, hop=hop, threads=count, provider=provider) as stream:
-            cost[count] = _frame_ms(stream, grey)
+    hop = hop or file.metadata.hops[0]
+    # no name for a stream: each is gone before the next one is opened
+    cost = {n: _frame_ms(ImfeStream(file, hop=hop, threads=n, provider=provider), grey) for n in counts}
     threads = fewest_near_best(cost)
-    hop_s = cost[threads] * (hop or file.metadata.hops[0]) / 1000
+    hop_s = cost[threads] * hop / 1000
     one_lane = not waiting or provider in DEVICE_MEMORY or file.metadata.has_appearance
     if one_lane or hop_s > 4 * PATIENCE_S:
         return ThreadChoice(threads, 1, cost)
-    with ImfeStream(file, hop=hop, threads=threads, provider=provider, lanes=LANES) as stream:
-        hops = max(1, min(ROUNDS, round(PATIENCE_S / hop_s)))
-        alone, beside = _waiting_ms(stream, [grey] * (hops * stream.hop))
+    hops = max(1, min(ROUNDS, round(PATIENCE_S / hop_s)))
+    in_lanes = ImfeStream(file, hop=hop, threads=threads, provider=provider, lanes=LANES)
+    alone, beside = _waiting_ms(in_lanes, [grey] * (hops * hop))
     return ThreadChoice(threads, LANES if beside * LANES_GAIN <= alone else 1, cost)
 
 

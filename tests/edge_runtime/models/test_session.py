@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,39 @@ def test_streams_accept_a_loaded_model(models: dict[str, Path]) -> None:
     file = load_model(models["rtstgcn"])
     assert RtStgcnStream(file).sha256 == file.sha256
     assert RtStgcnStream(file).metadata == SmallGcn.make(LAYERS).metadata
+
+
+_RUN_TWICE = """
+import sys
+import numpy as np, psutil
+from onnx import TensorProto, helper
+from edge_runtime.memory import on_pages_of_its_own
+from edge_runtime.models.session import open_session
+
+shape = (4, 1024, 1024)  # 17 MB, of which four must be there at once
+nodes = [helper.make_node(op, ["x"], [op]) for op in ("Exp", "Sin", "Cos", "Tan")]
+nodes += [helper.make_node("Sum", ["Exp", "Sin", "Cos", "Tan"], ["s"]), helper.make_node("ReduceMax", ["s"], ["y"])]
+x, y = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape), helper.make_tensor_value_info("y", 1, [1, 1, 1])
+model = helper.make_model(
+    helper.make_graph(nodes, "g", [x], [y]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+)
+with on_pages_of_its_own():
+    session = open_session(model.SerializeToString())
+    if sys.argv[1] == "settled":
+        session.settle()
+    feed = {"x": np.zeros(shape, np.float32)}
+    for _ in range(2):
+        session.ort.run(None, feed)
+    print(psutil.Process().memory_info().rss / 1e6)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_a_settled_session_holds_its_tensors_once() -> None:
+    def resident_mb(how: str) -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN_TWICE, how], check=True, capture_output=True, text=True, timeout=60
+        )
+        return float(done.stdout)
+
+    assert resident_mb("settled") < resident_mb("as it comes") - 30

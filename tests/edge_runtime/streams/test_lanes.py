@@ -100,6 +100,29 @@ def test_a_stream_gives_the_same_bits(tmp_path: Path, hop: int) -> None:
                 np.testing.assert_array_equal(found.regions, expected.regions)
 
 
+def test_a_frame_may_be_overtaken_by_every_other_lane(tmp_path: Path) -> None:
+    """Shows that no frame is written over while it is still to be compared: one lane is stuck on every third."""
+    frames = np.random.default_rng(1).integers(0, 256, (32, 32, 48, 3), np.uint8)
+    path = SmallImfe.make().save(tmp_path / "imfe.onnx")
+    with ImfeStream(path, hop=1) as alone, ImfeStream(path, hop=1, lanes=2) as stream:
+        slow, quick = stream.encoders
+        fmaps = {1: quick(frames[1])}
+
+        def follow(i: int) -> None:
+            expected, found = alone.step(frames[i]), stream.follow(fmaps.pop(i))
+            assert (expected is None) == (found is None)
+            if expected is not None and found is not None:
+                np.testing.assert_array_equal(found.features, expected.features)
+
+        for i in range(0, 27, 3):
+            fmaps[i + 2] = quick(frames[i + 2])
+            fmaps[i] = slow(frames[i])
+            follow(i)
+            follow(i + 1)
+            fmaps[i + 4] = quick(frames[i + 4])
+            follow(i + 2)
+
+
 def test_frames_may_be_encoded_beforehand_or_not_as_they_come(tmp_path: Path) -> None:
     """Shows that the two ways to take a frame share one past."""
     frames = np.random.default_rng(1).integers(0, 256, (24, 32, 48, 3), np.uint8)
