@@ -158,7 +158,7 @@ class ImfeStream(MotionStream[ImfeMetadata]):
     def follow(self, fmap: ort.OrtValue) -> ImfeOutput | None:
         """As ``step``, of a frame that one of ``encoders`` has encoded.
 
-        Frames follow each other in their order, and ``encoders`` are given no more than ``lanes`` frames beyond the next.
+        Frames follow each other in their order, and no more than ``lanes`` beyond the next may be encoded.
         """
         self._previous_fmap, self._fmap = self._fmap, fmap
         self._seen += 1
