@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.imfe import random_model
-from benchmarks.stages import Frames
+from benchmarks.stages import Frames, side_by_side
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.zoo import open_model
 from edge_runtime.quantization.frames import read_clips
 from edge_runtime.streams import ImfeOutput, ImfeStream
-from edge_runtime.streams.lanes import Lanes
 from trainer.nets.imfe import CONFIGS
 
 
@@ -43,15 +42,7 @@ class Way:
         self.stream.reset()
         if not self.lanes:
             return [out for frame in frames if (out := self.stream.step(frame)) is not None]
-        waiting, found = list(frames)[::-1], []
-        lanes = Lanes(
-            lambda: waiting.pop() if waiting else None, lambda: not waiting, self.stream.encoders[: self.lanes]
-        )
-        while not lanes.over:
-            taken = lanes.take()
-            if taken is not None and (out := self.stream.follow(taken[1].result())) is not None:
-                found.append(out)
-        return found
+        return side_by_side(self.stream, frames, self.lanes)
 
     def time(self, frames: Frames) -> None:
         begun = time.perf_counter()

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from edge_runtime.models.file import ModelFile
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.pipeline.timing import Passes, StageTimes
-from edge_runtime.streams import ImfeStream
+from edge_runtime.streams import ImfeOutput, ImfeStream
+from edge_runtime.streams.lanes import Lanes
 
 Frames = npt.NDArray[np.uint8]
 PARTS = ("encoder", "motion", "head")  # of every IMFE
@@ -53,6 +54,17 @@ def in_turns(files: list[ModelFile], frames: Frames, hop: int, threads: int, rou
                 each.stream.step(frames[(i * hop + k) % len(frames)])
             each.times.deliver()
     return timed
+
+
+def side_by_side(stream: ImfeStream, frames: Frames, lanes: int) -> list[ImfeOutput]:
+    """Frames that wait, in so many of the stream's lanes."""
+    waiting, found = list(frames)[::-1], []
+    ahead = Lanes(lambda: waiting.pop() if waiting else None, lambda: not waiting, stream.encoders[:lanes])
+    while not ahead.over:
+        taken = ahead.take()
+        if taken is not None and (out := stream.follow(taken[1].result())) is not None:
+            found.append(out)
+    return found
 
 
 def per_frame(timed: Timed, metadata: ImfeMetadata, hop: int) -> float:

@@ -1,13 +1,15 @@
 """``python -m benchmarks.streaming``: an IMFE as a stream against the same network run clip by clip.
 
-Three programs with the same weights, in turns on the same frames, so that whatever else the machine does meets all:
+The same weights in several programs, in turns on the same frames, so that whatever else the machine does meets all:
 
     clip, published   one graph: six frames in, all-pairs correlation and its compression as the publication has them
     clip, fused       one graph: six frames in, correlation and compression as one product (docs/networks.md)
     stream            the runtime: each frame encoded once, each pair compared once, the head once a hop
+    stream, 2 lanes   the same for a file's frames, which wait for it: two encoded side by side
 
 *After the last frame* is what a user waits for: from the clip's last frame being there until its feature is. A clip
-graph can begin only then. *Frames a second* is what each could sustain with a result every ``hop`` frames.
+graph can begin only then; a file has no such moment. *Frames a second* is what each could sustain with a result every
+``hop`` frames.
 """
 
 from __future__ import annotations
@@ -23,15 +25,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from benchmarks.stages import Frames, side_by_side
 from edge_runtime.streams import ClipStream, ImfeStream
+from edge_runtime.streams.threads import LANES
 from trainer.export.imfe import export_imfe
 from trainer.nets.imfe import CONFIGS, Imfe
 
-Images = npt.NDArray[np.uint8]
+IN_LANES = f"stream, {LANES} lanes"
 
 
 class PublishedClip(nn.Module):
@@ -64,7 +67,7 @@ class Times:
 
 
 def make(imfe: Imfe, folder: Path) -> dict[str, Path]:
-    """The three programs as model files."""
+    """The programs as model files."""
     config = imfe.config
     paths = {"clip, published": folder / "published.onnx", "clip, fused": folder / "fused.onnx"}
     clip = torch.zeros(1, config.clip_length, 3, config.height, config.width)
@@ -76,7 +79,7 @@ def make(imfe: Imfe, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def timed(step: Callable[[Images], object], frames: Images, times: Times) -> None:
+def timed(step: Callable[[Frames], object], frames: Frames, times: Times) -> None:
     """Feed one hop's frames, which complete a clip."""
     begun = time.perf_counter()
     for frame in frames[:-1]:
@@ -88,8 +91,8 @@ def timed(step: Callable[[Images], object], frames: Images, times: Times) -> Non
     times.hop.append(done - begun)
 
 
-def compare(paths: dict[str, Path], frames: Images, hop: int, threads: int, rounds: int) -> dict[str, Times]:
-    """Each program's times for ``rounds`` hops, taken in turns."""
+def compare(paths: dict[str, Path], frames: Frames, hop: int, threads: int, rounds: int) -> dict[str, Times]:
+    """Each program's times for ``rounds`` hops, taken in turns; in lanes, of all frames at once."""
     programs: dict[str, ClipStream | ImfeStream] = {
         name: (ImfeStream if name == "stream" else ClipStream)(path, hop=hop, threads=threads)
         for name, path in paths.items()
@@ -99,18 +102,22 @@ def compare(paths: dict[str, Path], frames: Images, hop: int, threads: int, roun
     found = [out.features for out in features.values() if out is not None]
     error = max(float(np.abs(f - found[0]).max() / np.abs(found[0]).max()) for f in found)
     assert len(found) == len(programs) and error < 1e-3, f"the programs do not compute the same: {error:.1e}"
-    times = {name: Times() for name in programs}
+    in_lanes = ImfeStream(paths["stream"], hop=hop, threads=threads, lanes=LANES)
+    times = {name: Times() for name in (*programs, IN_LANES)}
     position = clip_length
     for _ in range(rounds):
         batch = np.take(frames, range(position, position + hop), axis=0, mode="wrap")
         for name, program in programs.items():
             timed(program.step, batch, times[name])
+        begun = time.perf_counter()
+        side_by_side(in_lanes, frames, LANES)
+        times[IN_LANES].hop.append((time.perf_counter() - begun) * hop / len(frames))
         position += hop
     return times
 
 
 def print_comparison(config_name: str, threads: int, rounds: int) -> None:
-    """Latency and throughput of the three programs at three hops, random weights and frames."""
+    """Latency and throughput of the programs at three hops, random weights and frames."""
     torch.manual_seed(0)
     imfe = Imfe(CONFIGS[config_name]).eval()
     config = imfe.config
@@ -124,10 +131,9 @@ def print_comparison(config_name: str, threads: int, rounds: int) -> None:
             times = compare(paths, frames, hop, threads, rounds)
             base = times["clip, published"]
             for name, taken in times.items():
-                print(
-                    f"{hop:3d}  {name:<16}{taken.last_ms:19.1f} ms{base.last_ms / taken.last_ms:7.2f}x"
-                    f"{taken.frames_per_s(hop):18.2f}{taken.frames_per_s(hop) / base.frames_per_s(hop):7.2f}x"
-                )
+                waited = f"{taken.last_ms:19.1f} ms{base.last_ms / taken.last_ms:7.2f}x" if taken.last else ""
+                rate, base_rate = taken.frames_per_s(hop), base.frames_per_s(hop)
+                print(f"{hop:3d}  {name:<16}{waited:30}{rate:18.2f}{rate / base_rate:7.2f}x")
 
 
 def main() -> None:
