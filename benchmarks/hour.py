@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.imfe import random_model
+from benchmarks.networks import random_imfe
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.zoo import open_model
 from edge_runtime.quantization.frames import read_clips
@@ -52,6 +52,11 @@ class Found:
         """Whether every frame captured was processed or dropped for a reason."""
         frames = self.summary["frames"]
         return bool(frames["captured"] == frames["processed"] + sum(frames["dropped"].values()))
+
+
+def first_video(path: Path) -> Path:
+    """``path`` itself, or the first file of that folder."""
+    return min(path.iterdir()) if path.is_dir() else path
 
 
 def slope(sizes: list[tuple[int, float]]) -> float:
@@ -100,13 +105,12 @@ def main() -> None:
     parser.add_argument("--config", choices=CONFIGS, default="tiny", help="with random weights")
     parser.add_argument("--int8", action="store_true", help="quantized with frames of the video")
     parser.add_argument("--model", metavar="FILE|NAME", help="instead of random weights")
-    parser.add_argument("--video", metavar="FILE", type=Path, help="(default: one of EDGE_DATA's at 640x480)")
+    parser.add_argument("--video", metavar="FILE|DIR", type=Path, help="(default: the first of EDGE_DATA's at 640x480)")
     parser.add_argument("--frames", type=int, default=HOUR)
     options = parser.parse_args()
-    data = Path(os.environ.get("EDGE_DATA", "../shared/data"))
-    video = options.video or data / "asl_gestures_intel" / "again.mkv"
+    video = first_video(options.video or Path(os.environ.get("EDGE_DATA", "../shared/data")) / "asl_gestures_intel")
     with tempfile.TemporaryDirectory() as name:
-        file = open_model(options.model) if options.model else random_model(options.config, Path(name))
+        file = open_model(options.model) if options.model else random_imfe(options.config, Path(name))
         path = file.path
         assert isinstance(file.metadata, ImfeMetadata)
         if options.int8:

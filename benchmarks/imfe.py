@@ -10,6 +10,8 @@ For each configuration, fp32 and static int8 in turns on the same real frames:
 6. *Live*: a minute at 30 frames a second, open-loop, through the pipeline of ``edge-run``: drops, capture to result.
 7. *Clip models*: the stream against the same network clip by clip (``benchmarks.streaming``).
 8. *OpenVINO*, where it is installed: the same stage graphs in its own runtime.
+9. *An hour's frames* through ``edge-run``, where asked for with ``--frames 108000`` (``benchmarks.hour``): every frame
+   accounted for, memory flat.
 
 Then one table of all of them on one thread, with frame rates to expect of a Raspberry Pi (``benchmarks.devices``).
 Weights are random unless ``--model`` names a file: they change no time. ``--config base`` takes five minutes.
@@ -30,6 +32,8 @@ import numpy as np
 import torch
 
 from benchmarks.devices import Row, print_devices
+from benchmarks.hour import first_video, print_hour
+from benchmarks.networks import random_imfe
 from benchmarks.openvino import print_openvino
 from benchmarks.peak import efficiency, gemm_peak
 from benchmarks.stages import Timed, in_turns, per_frame
@@ -45,8 +49,7 @@ from edge_runtime.pipeline.budgets import Budgets
 from edge_runtime.quantization.frames import read_clips, sources_of
 from edge_runtime.quantization.imfe import Outcome, quantize_imfe
 from edge_runtime.streams.threads import choose_threads
-from trainer.export import export_imfe
-from trainer.nets.imfe import CONFIGS, Imfe
+from trainer.nets.imfe import CONFIGS
 
 OFFERED_FPS = 30.0
 
@@ -138,13 +141,6 @@ def print_live(files: dict[str, ModelFile], video: str, threads: int, seconds: f
         )
 
 
-def random_model(config: str, folder: Path) -> ModelFile:
-    torch.manual_seed(0)
-    path = folder / f"{config}.onnx"
-    export_imfe(Imfe(CONFIGS[config]).eval(), path)
-    return load_model(path)
-
-
 def measure(file: ModelFile, folder: Path, options: argparse.Namespace) -> list[Row]:
     """Print everything about one network; its rows of the last table."""
     metadata = file.metadata
@@ -166,6 +162,9 @@ def measure(file: ModelFile, folder: Path, options: argparse.Namespace) -> list[
     print_threads(files)
     print_live(files, str(options.video), options.threads, options.seconds)
     print_openvino(files, frames, options.threads, options.rounds)
+    for each in files.values() if options.frames else ():
+        print(f"\n{each.metadata.name}, {each.metadata.precision}")
+        print_hour(each.path, first_video(Path(options.video)), options.frames)
     one, two = (in_turns(list(files.values()), frames, metadata.clip_length, n, options.rounds) for n in (1, 2))
     costs = inspect(file).costs
     return [Row(metadata.name, i == 1, costs, metadata, one[i], two[i]) for i in (0, 1)]
@@ -181,6 +180,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15, help="hops timed for each")
     parser.add_argument("--seconds", type=float, default=60, help="of the live run")
+    parser.add_argument("--frames", type=int, default=0, help="of a video through edge-run (default: left out)")
     options = parser.parse_args()
     data = Path(os.environ.get("EDGE_DATA", "../shared/data"))
     options.video = options.video or data / "asl_gestures_intel"
@@ -193,7 +193,7 @@ def main() -> None:
         if options.model:
             rows += measure(open_model(options.model), folder, options)
         for config in [] if options.model else options.config:
-            rows += measure(random_model(config, folder), folder, options)
+            rows += measure(random_imfe(config, folder), folder, options)
             print_comparison(config, options.threads, options.rounds)
     print_devices(rows)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.imfe import random_model
+from benchmarks.networks import random_imfe
 from benchmarks.stages import Frames, side_by_side
 from edge_runtime.models.metadata import ImfeMetadata
 from edge_runtime.models.zoo import open_model
@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     data = Path(os.environ.get("EDGE_DATA", "../shared/data"))
     with tempfile.TemporaryDirectory() as folder:
-        file = open_model(options.model) if options.model else random_model(options.config, Path(folder))
+        file = open_model(options.model) if options.model else random_imfe(options.config, Path(folder))
     metadata = file.metadata
     assert isinstance(metadata, ImfeMetadata)
     frames = np.concatenate(read_clips(str(data / "asl_gestures_intel"), metadata, clips=2))

@@ -8,12 +8,15 @@ from typing import TypeVar
 
 import torch
 
+from edge_runtime.models.file import ModelFile, load_model
 from edge_runtime.models.metadata import Graph
+from trainer.export.imfe import export_imfe
 from trainer.export.step import build_graph, build_metadata
 from trainer.export.write import write_model
 from trainer.nets.aagcn import Aagcn
 from trainer.nets.costgcn import CoStGcn
 from trainer.nets.graph import load_graph
+from trainer.nets.imfe import CONFIGS, Imfe
 from trainer.nets.network import FrameNetwork
 from trainer.nets.network_config import LayerConfig, NetworkConfig
 from trainer.nets.rtstgcn import RtStgcn
@@ -26,6 +29,14 @@ STRIDES = (1, 1, 1, 2, 1, 1, 2, 1, 1)
 LABELS = tuple(f"class {i}" for i in range(52))  # PKU-MMD's 51 actions and the background
 
 Network = TypeVar("Network", bound=FrameNetwork)
+
+
+def random_imfe(config: str, folder: Path) -> ModelFile:
+    """One of the IMFE family as ``folder``/NAME.onnx."""
+    torch.manual_seed(0)
+    path = folder / f"{config}.onnx"
+    export_imfe(Imfe(CONFIGS[config]).eval(), path)
+    return load_model(path)
 
 
 def published_rtstgcn(gamma: int) -> RtStgcn:
