@@ -16,6 +16,10 @@ from edge_runtime.events import DROP_REASONS, Event, Fault, Features, Result, Se
 # Ten a second look steady to an eye; more only load the terminal (a serial console manages 20 lines of 80 a second).
 _REFRESH_S = 0.1
 _CLEAR = "\r\x1b[K"
+_TOO_FAST = (
+    "frames came faster than the network takes them: of a camera take a smaller model or --policy degrade, "
+    "of a recording on standard input --policy block"
+)
 
 
 class Terminal:
@@ -136,8 +140,9 @@ def table(summary: Summary) -> str:
         for name, tally in summary.sinks.items()
         if tally["lost"] or tally["failed"]
     ]
-    if dropped.get("overload", 0) and not summary.results:
-        lines += ["", "no result: the network is too slow for this source; take a smaller model or --policy degrade"]
+    overload = dropped.get("overload", 0)
+    if overload > frames["processed"] or (overload and not summary.results):
+        lines += ["", _TOO_FAST]
     if summary.stages:
         lines += ["", f"{'ms':<18}{'n':>8}{'p50':>9}{'p90':>9}{'p99':>9}{'max':>9}{'budget':>9}{'misses':>8}"]
         lines += [_stage(name, figures) for name, figures in summary.stages.items()]

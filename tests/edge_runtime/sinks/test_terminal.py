@@ -74,10 +74,12 @@ def test_the_table_accounts_for_every_frame_and_every_stage() -> None:
     assert row.split() == ["imfe.encoder", "20", "1.25", "2.50", "3.00", "4.00", "10.00", "0"]
 
 
-def test_a_device_that_is_too_slow_to_give_a_result_is_told_what_helps() -> None:
-    frames = {"captured": 100, "processed": 5, "dropped": {"overload": 95}}
-    assert "smaller model" in shown(io.StringIO(), replace(SUMMARY, frames=frames, results=0))
-    assert "smaller model" not in shown(io.StringIO(), replace(SUMMARY, frames=frames))
+def test_a_device_that_is_far_too_slow_is_told_what_helps() -> None:
+    """Shows when: more frames are lost than seen, or some are and there was no result at all."""
+    for processed, results, told in ((45, 8, True), (95, 0, True), (95, 8, False)):
+        frames = {"captured": 100, "processed": processed, "dropped": {"overload": 100 - processed}}
+        text = shown(io.StringIO(), replace(SUMMARY, frames=frames, results=results))
+        assert ("--policy block" in text) is told
 
 
 def test_several_runs_on_one_terminal_bear_their_names() -> None:
