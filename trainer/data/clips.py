@@ -141,8 +141,8 @@ def choose_held_out(clips: Sequence[Clip], share: float, seed: int) -> list[str]
     return sorted(chosen)
 
 
-def decode(path: Path, height: int, width: int) -> Video:
-    """Every frame of a video, stretched to (height, width) as the runtime does it.
+def decode(path: Path, height: int, width: int, limit: int | None = None) -> Video:
+    """Every frame of a video, or the first ``limit``, stretched to (height, width) as the runtime does it.
 
     Raises:
         InputError: not a video, or one without frames.
@@ -150,7 +150,7 @@ def decode(path: Path, height: int, width: int) -> Video:
     resize = Preprocessor(height, width)
     frames, times = [], []
     with VideoSource(path) as source:
-        while (frame := source.read()) is not None:
+        while len(frames) != limit and (frame := source.read()) is not None:
             frames.append(resize(frame.data).copy())
             times.append(frame.t)
     return Video(np.stack(frames), np.asarray(times) - times[0])

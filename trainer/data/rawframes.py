@@ -125,7 +125,7 @@ def read_frames(video: RawVideo, indices: Sequence[int], height: int, width: int
         InputError: a frame that cannot be decoded, named.
     """
     if len(video.frames) == 1 and video.frames[0].suffix.lower() in VIDEO_SUFFIXES:
-        return decode(video.frames[0], height, width).frames[list(indices)]
+        return decode(video.frames[0], height, width, max(indices) + 1).frames[list(indices)]
     resize = Preprocessor(height, width)
     out = np.empty((len(indices), height, width, 3), np.uint8)
     for target, index in zip(out, indices, strict=True):

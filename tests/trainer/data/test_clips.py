@@ -118,3 +118,10 @@ def test_frames_are_chosen_as_the_runtime_does(tmp_path: Path) -> None:
     np.testing.assert_array_equal(runtime_frames(video, 10.0), np.arange(0, 31, 3))
     slow = Video(np.zeros((20, 16, 24, 3), np.uint8), np.arange(20) / 20)
     np.testing.assert_array_equal(runtime_frames(slow, 10.0), np.arange(0, 20, 2))
+
+
+def test_only_as_much_is_decoded_as_is_asked_for(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.avi", frames=31, fps=30.0)
+    first, whole = decode(clip, 16, 24, limit=7), decode(clip, 16, 24)
+    np.testing.assert_array_equal(first.frames, whole.frames[:7])
+    assert len(decode(clip, 16, 24, limit=99).frames) == 31
