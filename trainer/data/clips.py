@@ -148,7 +148,8 @@ def decode(path: Path, height: int, width: int, limit: int | None = None) -> Vid
         InputError: not a video, or one without frames.
     """
     resize = Preprocessor(height, width)
-    frames, times = [], []
+    frames: list[UInt8Array] = []
+    times: list[float] = []
     with VideoSource(path) as source:
         while len(frames) != limit and (frame := source.read()) is not None:
             frames.append(resize(frame.data).copy())
