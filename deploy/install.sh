@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs edge-run as a service on Raspberry Pi OS Lite (64-bit), Debian 12 or newer, Ubuntu 22.04 or newer.
+# Installs edge-run as a service on Raspberry Pi OS Lite (64-bit), Debian 12 or newer, Ubuntu 24.04 or newer.
 #
 #   sudo deploy/install.sh [--camera NAME] [--check]
 #
@@ -9,7 +9,7 @@
 # May be run again: it updates the program and keeps configuration, secrets and models.
 set -euo pipefail
 
-supported="edge-action needs a 64-bit Linux with glibc 2.28 or newer (Raspberry Pi OS 64-bit, Debian 10, JetPack 5)"
+supported="edge-action needs a 64-bit Linux with glibc 2.28 or newer (Raspberry Pi OS 64-bit, Debian 12, Ubuntu 24.04)"
 refuse() { echo "error: $supported; found $1" >&2; exit 2; }
 say() { echo "edge-run install: $*"; }
 
