@@ -9,7 +9,7 @@
 # May be run again: it updates the program and keeps configuration, secrets and models.
 set -euo pipefail
 
-supported="edge-action needs a 64-bit Linux with glibc 2.28 or newer (Raspberry Pi OS 64-bit, Debian 12, Ubuntu 24.04)"
+supported="edge-action needs a 64-bit Linux with glibc 2.28 or newer (64-bit Raspberry Pi OS, Debian 12, Ubuntu 24)"
 refuse() { echo "error: $supported; found $1" >&2; exit 2; }
 say() { echo "edge-run install: $*"; }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import sys
 
-SUPPORTED = "edge-action needs a 64-bit Linux with glibc 2.28 or newer (Raspberry Pi OS 64-bit, Debian 12, Ubuntu 24.04)"
+SUPPORTED = "edge-action needs a 64-bit Linux with glibc 2.28 or newer (64-bit Raspberry Pi OS, Debian 12, Ubuntu 24)"
 GLIBC = (2, 28)
 
 
