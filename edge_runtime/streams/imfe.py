@@ -86,15 +86,19 @@ class ImfeStream(MotionStream[ImfeMetadata]):
         lanes = 1 if meta.has_appearance else lanes
         head_input = meta.stages["head"].inputs[0]
         parts = [f"{head_input}.{i}" for i in range(meta.clip_length - 1)]
-        sessions: dict[str, Session] = {}
-        # one stage at a time: the published network's weights are 102 MB, and each stage's copy is dropped at once
-        for name, stage in meta.stages.items():
-            model = cut(file.proto, stage)
+
+        def cut_out(name: str) -> bytes:
+            model = cut(file.proto, meta.stages[name])
             if name == "head" and provider in DEVICE_MEMORY:
                 model = with_parts(model, head_input, parts)
-            sessions[name] = open_session(
-                model.SerializeToString(), threads=threads, provider=provider, spin=spin, name=f"imfe.{name}"
-            )
+            data: bytes = model.SerializeToString()
+            return data
+
+        # one stage at a time: the published network's weights are 102 MB, and each stage's copies are dropped at once
+        sessions: dict[str, Session] = {
+            name: open_session(cut_out(name), threads=threads, provider=provider, spin=spin, name=f"imfe.{name}")
+            for name in meta.stages
+        }
         self.providers = {f"imfe.{name}": session.provider for name, session in sessions.items()}
         self._motion, self._head = (Binding(sessions[name]) for name in ("motion", "head"))
 
