@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from trainer.data.skeletons import TrialSet
-    from trainer.engine.options import TrainingOptions
+    from trainer.engine.options import DataOptions, TrainingOptions
     from trainer.nets.config import NetworkOptions
     from trainer.nets.network import GraphNetwork
 
@@ -40,7 +41,7 @@ class Run:
     net: GraphNetwork
     labels: tuple[str, ...]
     fps: float | None
-    raw: dict[str, Any]
+    raw: dict[str, Any]  # with what the command line changed, readable from any folder
     training: TrainingOptions
 
 
@@ -73,7 +74,24 @@ def open_run(args: argparse.Namespace) -> Run:
     if unknown := [*training.unknown, *(key for key in options.unused if key not in TRAINING_KEYS)]:
         log.info("%s: kept, but used by nothing here: %s", args.config, ", ".join(unknown))
     fps = options.get("fps")
-    return Run(net, labels, float(fps) if fps else None, raw, training)
+    return Run(net, labels, float(fps) if fps else None, _self_contained(raw, options, data, labels, net), training)
+
+
+def _self_contained(
+    raw: dict[str, Any], options: NetworkOptions, data: DataOptions, labels: tuple[str, ...], net: GraphNetwork
+) -> dict[str, Any]:
+    """``raw`` with the folders and the names that were used, and the graph where it was a file beside it."""
+    used: dict[str, Any] = {"data": str(data.data), "out": str(data.out), "actions": list(labels)}
+    graph = options.get("graph")
+    if isinstance(graph, str) and options.resolve(graph).is_file():
+        used["graph"] = asdict(net.config.graph)
+    kept: dict[str, Any] = json.loads(json.dumps(raw))
+    arch = kept.get("arch", {})
+    first = kept["processor" if isinstance(kept.get("processor"), dict) else "model"]
+    sections = [*(section for section in arch.values() if isinstance(section, dict)), arch, first]
+    for key, value in used.items():
+        next((section for section in sections if key in section), first)[key] = value
+    return kept
 
 
 def _labels(options: NetworkOptions, data: Path, given: bool) -> tuple[str, ...]:

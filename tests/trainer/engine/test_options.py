@@ -147,6 +147,21 @@ def test_the_commands_work_from_a_configuration_to_pictures(raw: dict[str, Any],
     }
 
 
+def test_the_configuration_that_a_run_leaves_needs_nothing_beside_it(raw: dict[str, Any], tmp_path: Path) -> None:
+    """Shows that it tells the folders of the command line, the dataset's classes and the graph of a file."""
+    data, out = raw["processor"]["data"], tmp_path / "elsewhere"
+    graph = raw["processor"]["graph"]
+    (tmp_path / "mine.json").write_text(json.dumps(graph))
+    raw["processor"] |= {"data": "nowhere", "out": "nowhere", "graph": "mine.json"}
+    assert run(raw, tmp_path, "--debug", "--data", data, "--out", str(out)) == 0
+    kept = json.loads((out / "config.json").read_text())["processor"]
+    assert (kept["data"], kept["out"], kept["actions"]) == (data, str(out), ["rest", "wave", "jump"])
+    assert kept["graph"] == graph
+    assert main(["rtstgcn", "test", "--config", str(out / "config.json"), "--device", "cpu"]) == 0
+    export = ["--config", str(out / "config.json"), "--checkpoint", str(out / "best.pt"), "--out", str(out / "x.onnx")]
+    assert main(["rtstgcn", "export", *export]) == 0
+
+
 @pytest.mark.slow  # quantizes four times
 def test_a_benchmark_compares_fp32_ptq_and_qat(raw: dict[str, Any], tmp_path: Path) -> None:
     """Shows that weights trained for int8 stand beside the others, each int8 file held to the fp32 of its weights."""
