@@ -180,7 +180,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15, help="hops timed for each")
     parser.add_argument("--seconds", type=float, default=60, help="of the live run")
-    parser.add_argument("--frames", type=int, default=0, help="of a video through edge-run (default: left out)")
+    parser.add_argument(
+        "--frames", type=int, default=0, help="of a video through edge-run (default: left out; an hour has 108000)"
+    )
     options = parser.parse_args()
     data = Path(os.environ.get("EDGE_DATA", "../shared/data"))
     options.video = options.video or data / "asl_gestures_intel"
