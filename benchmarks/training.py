@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.networks import LABELS, published_rtstgcn
+from trainer import heap
 from trainer.nets.layers import FrameNorm
 from trainer.nets.rtstgcn import Layer, RtStgcn
 
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    heap.keep_freed()  # as ``trainer rtstgcn train`` does; for both
     if args.measure:
         measure(args.measure[0], int(args.measure[1]), int(args.measure[2]))
         return

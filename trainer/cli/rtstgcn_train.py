@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
-    from trainer import checkpoint
+    from trainer import checkpoint, heap
     from trainer.engine import plots
     from trainer.engine.distributed import world
     from trainer.engine.loop import train, transfer
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     with world(args.device) as place:
         checkpoint.deterministic()
+        heap.keep_freed()
         if place.is_main:
             (out / "config.json").write_text(json.dumps(opened.raw, indent=2) + "\n", encoding="utf-8")
             log.info("%d trials to train, %d to validate", len(train_set), len(val_set or ()))

@@ -129,7 +129,8 @@ class GraphConv(nn.Module):
             aggregated = (aggregation @ x).view(N, L, V, -1)  # rows (node, partition) are rows (node) of P * C_in
             y: Tensor = self.product(aggregated, mixing)
         else:
-            y = graph_product(x.reshape(N * L, V, -1), aggregation, mixing).view(N, L, V, -1)
+            edges = A.permute(2, 0, 1).reshape(-1, V).nonzero().t()  # of the skeleton: learning adds none
+            y = graph_product(x.reshape(N * L, V, -1), aggregation, mixing, edges).view(N, L, V, -1)
         return y.add_(bias if frames is None else bias * frames[:, None, None])
 
 
@@ -205,21 +206,19 @@ class _ReluJoin(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, skipped: Tensor) -> Tensor:
-        passed = y > 0
-        out = y.relu_().add_(skipped).relu_()
-        ctx.mark_dirty(out)
-        ctx.save_for_backward(passed, out)
+        out = y.relu().add_(skipped).relu_()
+        ctx.save_for_backward(y, out)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        passed, out = ctx.saved_tensors
-        grad = torch.ops.aten.threshold_backward(grad, out, 0)  # a quarter of the time of a mask and a product
-        return grad * passed, grad
+        y, out = ctx.saved_tensors
+        grad = torch.ops.aten.threshold_backward(grad, out, 0)
+        return torch.ops.aten.threshold_backward(grad, y, 0), grad
 
 
 def relu_join(y: Tensor, skipped: Tensor) -> Tensor:
-    """``relu(relu(y) + skipped)``, written over ``y``; the gradient needs the result and one byte a number."""
+    """``relu(relu(y) + skipped)``. Keeping ``y`` for the gradient takes a third of the time of a mask of it."""
     out: Tensor = _ReluJoin.apply(y, skipped)  # type: ignore[no-untyped-call]
     return out
 

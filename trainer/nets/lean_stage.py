@@ -11,14 +11,14 @@ the convolutions, which are the rest, are not done again. Gradients and running 
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from trainer import heap
 
 aten = torch.ops.aten
 
@@ -163,7 +163,7 @@ class _LeanStage(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (start,) = ctx.saved_tensors
         found: Found = {}
-        _give_back_freed_memory()
+        heap.give_back_freed()  # 150 of 680 MB at the base geometry, in some milliseconds
         while ctx.blocks:
             last = ctx.blocks.pop()
             x = start
@@ -179,12 +179,3 @@ def lean_stage(blocks: Sequence[Block], x: Tensor) -> Tensor:
     parameters = [parameter for block in blocks for parameter in block.parameters]
     out: Tensor = _LeanStage.apply(x, blocks, *parameters)  # type: ignore[no-untyped-call]
     return out
-
-
-def _give_back_freed_memory() -> None:
-    """What the C library holds of freed maps, but cannot use for a larger one, returns to the system.
-
-    At the base geometry 150 of 680 MB, in some milliseconds. glibc alone has this call, and the need for it.
-    """
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
