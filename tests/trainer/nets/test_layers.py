@@ -43,18 +43,20 @@ def test_a_burst_leaves_no_error_behind() -> None:
     assert (sliding_sum(burst, 69, 1)[:, after].double() - expected).abs().max() < 1e-4
 
 
-def test_the_graph_product_is_two_products_with_exact_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shows that frames taken a few at a time give what all of them at once give."""
+@pytest.mark.parametrize("sparse", [False, True], ids=["all nodes", "bones"])
+def test_the_graph_product_is_two_products_with_exact_gradients(monkeypatch: pytest.MonkeyPatch, sparse: bool) -> None:
+    """Shows that frames taken a few at a time, and bones alone, give what all of them at once give."""
     monkeypatch.setattr(products, "AT_ONCE", 100)  # four frames
     x = torch.randn(15, 4, 3, dtype=torch.float64, requires_grad=True)
-    aggregation = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)  # two partitions
+    bones = torch.rand(8, 4) < 0.4 if sparse else torch.ones(8, 4, dtype=torch.bool)  # two partitions
+    aggregation = (torch.randn(8, 4, dtype=torch.float64) * bones).requires_grad_()
     mixing = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
-    plain = (aggregation @ x).view(len(x), 4, 6) @ mixing
-    torch.testing.assert_close(products.graph_product(x, aggregation, mixing), plain)
-    wanted = torch.randn_like(plain)
-    expected = torch.autograd.grad(plain, (x, aggregation, mixing), wanted)
-    found = torch.autograd.grad(products.graph_product(x, aggregation, mixing), (x, aggregation, mixing), wanted)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)  # sums over frames are kept in float32
+    edges = bones.nonzero().t() if sparse else None
+    plain = (aggregation * bones @ x).view(len(x), 4, 6) @ mixing
+    found = products.graph_product(x, aggregation, mixing, edges)
+    torch.testing.assert_close(found, plain)
+    wanted, inputs = torch.randn_like(plain), (x, aggregation, mixing)
+    torch.testing.assert_close(torch.autograd.grad(found, inputs, wanted), torch.autograd.grad(plain, inputs, wanted))
 
 
 def test_joined_relus_have_exact_gradients() -> None:
