@@ -24,7 +24,7 @@ from edge_runtime.pipeline.succession import FALLBACK, Lineup, Muted, Successor,
 from edge_runtime.pipeline.timing import StageTimes
 from edge_runtime.segments import Hysteresis
 from edge_runtime.sources.base import Source
-from edge_runtime.sources.open import open_source, waits
+from edge_runtime.sources.open import check_source_options, open_source, waits
 from edge_runtime.streams.observer import Observer
 from edge_runtime.streams.threads import ThreadChoice, choose_threads
 from edge_runtime.systemd import Ward
@@ -131,6 +131,7 @@ def prepare(options: argparse.Namespace) -> Prepared:
     Raises:
         InputError: one of them cannot be used.
     """
+    check_source_options(options)
     hysteresis = Hysteresis(options.enter, options.leave, options.min_duration, options.smoothing)
     overrides = read_overrides(options.budgets) if options.budgets else None
     watch = WatchOptions(options)

@@ -72,14 +72,11 @@ def add_source_options(parser: argparse.ArgumentParser, *, required: bool = True
     return one
 
 
-def open_source(options: argparse.Namespace, model_fps: float) -> Source:
-    """The source that ``options`` (of ``add_source_options``) name; one that can be lost comes supervised.
-
-    ``model_fps`` is the rate of files that have no clock and for which no ``--rate`` was given.
+def check_source_options(options: argparse.Namespace) -> None:
+    """What can be wrong with them without a look at the source.
 
     Raises:
-        InputError: it cannot be opened, or no source was named.
-        SourceLostError: a live source that does not answer.
+        InputError: a rate or a time that is none, or an option that this source has no use for.
     """
     for name, unit in (("rate", "hertz"), ("fps", "hertz"), ("give_up_after", "seconds")):
         value = getattr(options, name)
@@ -89,6 +86,19 @@ def open_source(options: argparse.Namespace, model_fps: float) -> Source:
         if _given(options, name) and not any(_given(options, source) for source in sources):
             fitting = ", ".join(f"--{source}" for source in sources)
             raise InputError(f"--{name.replace('_', '-')} does nothing with this source; it is for {fitting}")
+    if str(options.video) == "-" and (options.loop or options.live):
+        raise InputError("--loop and --live are for a recording; standard input can be read once, as it comes")
+
+
+def open_source(options: argparse.Namespace, model_fps: float) -> Source:
+    """The source that ``options`` (as `check_source_options` passes them) name; one that can be lost comes supervised.
+
+    ``model_fps`` is the rate of files that have no clock and for which no ``--rate`` was given.
+
+    Raises:
+        InputError: it cannot be opened, or no source was named.
+        SourceLostError: a live source that does not answer.
+    """
     try:
         return _open(options, model_fps)
     except OSError as error:  # a name too long, a folder that may not be entered: asking whether it exists raises these
@@ -109,9 +119,6 @@ def _open(options: argparse.Namespace, model_fps: float) -> Source:
     if open_recording is not None:
         source = LoopedSource(open_recording) if options.loop else open_recording()
         return LiveSource(source) if options.live else source
-    for name in ("loop", "live"):
-        if getattr(options, name):
-            raise InputError(f"--{name} is for a recording: standard input can be read once, as it comes")
     connect = _live(options)
     if connect is not None:
         return SupervisedSource(connect, Patience(give_up_after_s=options.give_up_after))

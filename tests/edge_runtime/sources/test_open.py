@@ -10,7 +10,7 @@ import pytest
 
 from edge_runtime.errors import InputError
 from edge_runtime.sources.images import ImagesSource
-from edge_runtime.sources.open import add_source_options, open_source
+from edge_runtime.sources.open import add_source_options, check_source_options, open_source
 from edge_runtime.sources.skeleton import SkeletonSource
 from edge_runtime.sources.video import VideoSource
 from tests.edge_runtime.sources.clips import write_video
@@ -52,7 +52,7 @@ def test_none_two_or_malformed_options_are_refused(arguments):
 @pytest.mark.parametrize("rate", [0, -5, "nan", "inf"])
 def test_a_rate_that_is_no_rate_is_refused(tmp_path, rate):
     with pytest.raises(InputError, match="--rate: expected"):
-        open_source(parse("--images", tmp_path, "--rate", rate), 30.0)
+        check_source_options(parse("--images", tmp_path, "--rate", rate))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_rate_that_is_no_rate_is_refused(tmp_path, rate):
 )
 def test_an_option_that_would_do_nothing_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
-        open_source(parse(*arguments), 30.0)
+        check_source_options(parse(*arguments))
 
 
 def test_a_size_is_width_by_height():
