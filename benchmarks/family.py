@@ -2,7 +2,7 @@
 
 HuGaDB at 10 Hz, eleven subjects to train on and three unseen ones to score. Each network has the same minutes of one
 core (CPU time): its epochs are those that fit, by the time that one short epoch takes. So the table says what a network
-gives for a minute, not what it gives in the end: *equal budget, not converged*. No epoch is chosen on
+gives for that time, not what it gives in the end: *equal budget, not converged*. No epoch is chosen on
 the scored subjects; the last one counts. All of it is done by the commands that a user has: ``trainer rtstgcn train``,
 ``test``, ``export``, ``edge-quantize``.
 
