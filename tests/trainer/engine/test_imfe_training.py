@@ -118,7 +118,8 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 def test_motion_is_learnt_that_no_single_picture_shows(tmp_path: Path) -> None:
     """Left and right differ in nothing but the order of the pictures."""
     still = dataclasses.replace(Augmentation(), mirror=0.0, erase=0.0, rotation_deg=0.0)
-    recipe = dataclasses.replace(RECIPE, epochs=40, batch=6, augmentation=still, learning_rate=5e-3)
+    # after 40 epochs four of eight runs fell short, by seed and rounding; after 80 all six named 8 of 8
+    recipe = dataclasses.replace(RECIPE, epochs=80, batch=6, augmentation=still, learning_rate=5e-3)
     held_out = [moving(d, 100 + i).frames[:, 4:36, 6:54] for d in (-1, 1) for i in range(4)]
     clips = [Clip(Path("x"), label, "x") for label in ("left", "right") for _ in range(4)]
     check = Samples(clips, [Video(frames.copy(), np.arange(14) / 10) for frames in held_out])
