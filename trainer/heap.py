@@ -1,7 +1,8 @@
-"""What becomes of freed memory. These are calls of glibc, which alone needs them; elsewhere they do nothing.
+"""Memory that was freed stays for the next tensor; `edge_runtime.memory.give_back` is the opposite.
 
 Torch asks the C library for every tensor. Large ones it maps afresh each time, and the system clears every page at its
 first use: as long as ten passes over the tensor (18 ms for 32 MB). Smaller ones are in a heap, seldom given back.
+The call is glibc's, which alone needs it; elsewhere nothing is done.
 """
 
 from __future__ import annotations
@@ -20,9 +21,3 @@ def keep_freed() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)  # never
-
-
-def give_back_freed() -> None:
-    """Return to the system what is free now: before tensors come that are too large for the gaps."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)

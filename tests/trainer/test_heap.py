@@ -7,7 +7,8 @@ import pytest
 
 PROGRAM = """
 import ctypes, resource
-from trainer import heap
+from edge_runtime.memory import give_back
+from trainer.heap import keep_freed
 
 libc, size = ctypes.CDLL(None), 1 << 27
 if not hasattr(libc, "mallopt"):
@@ -23,9 +24,9 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if {keep}:
-    heap.keep_freed()
+    keep_freed()
 first, second = faults(), faults()
-heap.give_back_freed()
+give_back()
 print(first, second, faults())
 """
 

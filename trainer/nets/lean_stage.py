@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from trainer import heap
+from edge_runtime.memory import give_back
 
 aten = torch.ops.aten
 
@@ -163,7 +163,7 @@ class _LeanStage(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (start,) = ctx.saved_tensors
         found: Found = {}
-        heap.give_back_freed()  # 150 of 680 MB at the base geometry, in some milliseconds
+        give_back()  # 150 of 680 MB at the base geometry, in some milliseconds
         while ctx.blocks:
             last = ctx.blocks.pop()
             x = start
