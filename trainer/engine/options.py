@@ -185,7 +185,7 @@ def _section(
 
 
 def convert(hint: Any, value: Any, origin: str) -> Any:
-    """``value`` of a JSON file as ``hint``: a number, a text, a path, one of some words, or a list of those.
+    """``value`` of a JSON file or checkpoint as ``hint``: a number, a text, a path, one of some words, or a list of those.
 
     Raises:
         InputError: it is something else; ``origin`` says where it stands.
@@ -195,7 +195,7 @@ def convert(hint: Any, value: Any, origin: str) -> Any:
             return value
         raise InputError(f"{origin}: expected one of {', '.join(map(repr, get_args(hint)))}, found {value!r}")
     if get_origin(hint) is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):  # a tuple where the file is a checkpoint
             raise InputError(f"{origin}: expected a list, found {value!r}")
         hints = get_args(hint)[:1] * len(value) if get_args(hint)[-1] is Ellipsis else get_args(hint)
         if len(hints) != len(value):

@@ -17,9 +17,11 @@ from edge_runtime.models.metadata import Graph
 from tests.trainer.published import compat, relative_error
 from trainer.engine.segments import Passes, accumulate
 from trainer.losses import LossSettings
+from trainer.nets import layers
 from trainer.nets.config import read_options
 from trainer.nets.costgcn import CoStGcn
 from trainer.nets.family import LAYERED, MULTI_STAGE, build, load_network
+from trainer.nets.graph_product import graph_product
 from trainer.nets.network import FrameNetwork, GraphNetwork
 from trainer.nets.network_config import LayerConfig, MultiStageConfig, NetworkConfig
 from trainer.nets.sensors import SensorConfig
@@ -126,7 +128,16 @@ def test_state_size_counts_what_a_stream_keeps(name: str) -> None:
     assert model.state_size == words(model.initial_state())
 
 
+@pytest.fixture
+def dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aggregation as the device does it: over all pairs of nodes, where a CPU's training adds up bones alone."""
+    monkeypatch.setattr(
+        layers, "graph_product", lambda x, aggregation, mixing, _: graph_product(x, aggregation, mixing)
+    )
+
+
 @pytest.mark.slow  # torch's counter imports its compiler first
+@pytest.mark.usefixtures("dense")
 @pytest.mark.parametrize("name", ["co-st-gcn", "rt-st-gcn", "shift-gcn", "ms-gcn", "ms-tcn"])
 def test_macs_are_what_torch_counts(name: str) -> None:
     """Shows that ``macs`` is right for a frame of a long trial, by torch's count (which leaves out norms and sums)."""
@@ -138,6 +149,7 @@ def test_macs_are_what_torch_counts(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("dense")
 @pytest.mark.parametrize("name", ["st-gcn", "aa-gcn"])
 def test_macs_of_a_sliding_window_are_those_of_a_whole_window(name: str) -> None:
     model = layered(name)
