@@ -185,7 +185,7 @@ def _section(
 
 
 def convert(hint: Any, value: Any, origin: str) -> Any:
-    """``value`` of a JSON file or checkpoint as ``hint``: a number, a text, a path, one of some words, or a list of those.
+    """``value`` of a JSON file or checkpoint as ``hint``: number, text, path, one of some words, or a list of those.
 
     Raises:
         InputError: it is something else; ``origin`` says where it stands.
