@@ -22,6 +22,10 @@ from edge_runtime.memory import give_back
 
 aten = torch.ops.aten
 
+# Bytes of one picture's map. Of smaller pictures a step takes little, and maps again at once what was given back: a
+# quarter of the time of finetuning the zoo's network (40 against 32 s of processor time an epoch of 300 clips).
+LARGE = 1 << 19
+
 Found = dict[Tensor, Tensor]  # the parameters' gradients
 
 
@@ -163,7 +167,8 @@ class _LeanStage(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (start,) = ctx.saved_tensors
         found: Found = {}
-        give_back()  # 150 of 680 MB at the base geometry, in some milliseconds
+        if grad[0].nbytes > LARGE:
+            give_back()  # 150 of 680 MB at the base geometry, in some milliseconds
         while ctx.blocks:
             last = ctx.blocks.pop()
             x = start
